@@ -41,7 +41,8 @@ class ImageProfile(Written, frozen=True, kw_only=True):
     Exactly one of `reference` (an image to pull), `dockerfile` (a template to build) and `program` (a local program,
     runtime `process`) is set. `sass` and `ptx` list compute capabilities; `gfx` AMD targets; `cpu_flags` what the
     processor must have; `driver_min` and `driver_min_ptx` the driver floors for each kind of code; `size_mib` is the
-    space it takes unpacked.
+    space it takes unpacked. `recipe` is filled by the loader: the reference, or `dockerfile:<sha256>` of the template
+    without its comments, so that a verified image is known by what it was made from.
     """
 
     id: str
@@ -66,6 +67,7 @@ class ImageProfile(Written, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()
     size_mib: int | None = None
     note: str | None = None
+    recipe: str = ""
 
 
 class EngineProfile(Written, frozen=True, kw_only=True):
