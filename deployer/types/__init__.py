@@ -48,7 +48,18 @@ from deployer.types.profile import (
     Knowledge,
     Quantization,
 )
-from deployer.types.record import Check, HealthReport, Release, ReleaseStatus, VerifiedImage
+from deployer.types.record import (
+    Check,
+    HealthReport,
+    ImageAudit,
+    Outcome,
+    Presence,
+    Release,
+    ReleaseStatus,
+    Row,
+    VerifiedImage,
+)
+from deployer.types.state import ServerState, ServerStatus
 
 __all__ = [
     "FORMAT_VERSION",
@@ -71,6 +82,7 @@ __all__ = [
     "Health",
     "HealthReport",
     "HostFacts",
+    "ImageAudit",
     "ImageProfile",
     "Knowledge",
     "Limits",
@@ -83,19 +95,24 @@ __all__ = [
     "ModelVariant",
     "NvidiaFacts",
     "OsFacts",
+    "Outcome",
     "Plan",
     "PlanDevice",
     "PlanImage",
     "PlanModel",
     "PlanRequest",
+    "Presence",
     "Quantization",
     "Rejection",
     "Release",
     "ReleaseStatus",
     "Request",
+    "Row",
     "RunnerUp",
     "RuntimeName",
     "ScorePart",
+    "ServerState",
+    "ServerStatus",
     "Settings",
     "Site",
     "SpeedEstimate",

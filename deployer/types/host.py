@@ -86,6 +86,7 @@ class Gpu(Value, frozen=True, kw_only=True):
     gfx: str | None = None
     memory_total_mib: int | None = None
     memory_free_mib: int | None = None
+    memory_reserved_mib: int | None = None
     unified_memory: bool | None = None
     display: bool | None = None
     mig: MigFacts | None = None

@@ -18,7 +18,10 @@ class PlanRequest(Value, frozen=True, kw_only=True):
 
 
 class PlanImage(Value, frozen=True, kw_only=True):
-    """The image of a plan. `source`: how it will be had; `recipe`: what it is made from (see VerifiedImage)."""
+    """The image of a plan. `source`: how it will be had; `recipe`: what it is made from (see VerifiedImage).
+
+    `ptx_only`: it has only PTX for a planned device, so the driver compiles at the first start.
+    """
 
     profile: str
     reference: str | None
@@ -31,6 +34,7 @@ class PlanImage(Value, frozen=True, kw_only=True):
     dockerfile: str | None = None
     build_args: dict[str, str] = {}
     size_mib: int | None = None
+    ptx_only: bool = False
 
 
 class PlanModel(Value, frozen=True, kw_only=True):
@@ -52,6 +56,7 @@ class PlanDevice(Value, frozen=True, kw_only=True):
     index: int
     uuid: str | None
     name: str | None = None
+    vendor: str | None = None
 
 
 class Settings(Value, frozen=True, kw_only=True):
@@ -144,7 +149,10 @@ class Limits(Value, frozen=True, kw_only=True):
 
 
 class Plan(Value, frozen=True, kw_only=True):
-    """One decision on one host: all that rendering and starting need. A secret is named by file only."""
+    """One decision on one host: all that rendering and starting need. A secret is named by file only.
+
+    `device_groups`: numeric groups that may open `/dev/kfd` and `/dev/dri` on this host.
+    """
 
     format_version: int = FORMAT_VERSION
     name: str
@@ -170,6 +178,7 @@ class Plan(Value, frozen=True, kw_only=True):
     port: int = 8000
     container_port: int = 8080
     container_user: str = "65532:65532"
+    device_groups: tuple[int, ...] = ()
     key_file: str = ""
     health: Health
     limits: Limits

@@ -69,3 +69,50 @@ class Release(Value, frozen=True, kw_only=True):
     user: str | None = None
     message: str | None = None
     health: HealthReport | None = None
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """What `up` did: the document of `up --json`. `unavailable` says why other images could not be had."""
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    changed: bool
+    release: int
+    runtime: str
+    base_url: str
+    model: str
+    key_file: str
+    engine: str
+    image: dict[str, str | None]
+    unavailable: dict[str, str]
+    health: HealthReport | None
+    warnings: tuple[str, ...]
+
+
+class Row(Value, frozen=True, kw_only=True):
+    """One deployment in `status`. `answers` is None when it is not running."""
+
+    name: str
+    status: str
+    answers: bool | None
+    release: int
+    engine: str
+    model: str
+    quantization: str
+    image: str | None
+    runtime: str
+    base_url: str
+    started_at: str | None
+    restarts: int
+
+
+Presence = Literal["present", "missing", "moved", "unknown"]
+
+
+class ImageAudit(Value, frozen=True, kw_only=True):
+    """One verified image, looked at again. `moved`: present here, and the registry's tag names another image now."""
+
+    image: VerifiedImage
+    presence: Presence
+    this_host: bool
+    detail: str

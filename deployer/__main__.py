@@ -1,0 +1,6 @@
+"""`python -m deployer`."""
+
+from deployer.cli import main
+
+if __name__ == "__main__":
+    main()

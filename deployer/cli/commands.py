@@ -1,0 +1,65 @@
+"""The verbs. Each lives in a module of its own and is imported only when it is called or listed."""
+
+import difflib
+import importlib
+
+import click
+
+from deployer import __version__
+
+VERBS = {
+    "probe": "what is true of this host",
+    "plan": "decide and show; touch nothing",
+    "render": "write the files for review",
+    "up": "fetch, start, verify, record",
+    "down": "stop and remove a deployment's server",
+    "status": "what runs, and whether it answers",
+    "logs": "the engine's own log",
+    "history": "releases of a deployment",
+    "rollback": "serve with an earlier healthy release",
+    "check": "capability checks on a live server",
+    "connect": "paste-ready settings for clients",
+    "images": "images verified on this host",
+    "docs": "what we know of an engine, with sources",
+    "completion": "shell completion script",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module only when it is needed: `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the story, not of the alphabet."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, or None."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"deployer.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """An unknown verb names the nearest one."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"no such command {args[0]!r}{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line a verb, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "DEPLOYER"},
+    epilog="Start with: deployer plan smollm2-135m-instruct",
+)
+@click.version_option(__version__, prog_name="deployer", message="%(prog)s %(version)s")
+def group() -> None:
+    """Serve an LLM on the hardware you have: plan, then up."""

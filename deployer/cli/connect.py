@@ -1,0 +1,28 @@
+"""`deployer connect`."""
+
+import click
+
+from deployer.cli import options, output
+from deployer.paths import home
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--for",
+    "client",
+    type=click.Choice(["openai", "curl", "n8n", "openwebui", "langchain"]),
+    default="openai",
+    show_default=True,
+    help="Which client.",
+)
+@options.as_json
+def command(*, name: str | None, client: str, as_json: bool) -> None:
+    """Paste-ready settings for a client. The key itself is never printed: it stays in its file."""
+    from deployer.workflow import connecting, endpoint
+
+    found = endpoint.of_deployment(home(), name)
+    if as_json:
+        output.document(connecting.document(found))
+    else:
+        click.echo(connecting.snippet(found, client))

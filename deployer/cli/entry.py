@@ -1,0 +1,62 @@
+"""The process's edge: signals, exit codes, and one clear line for each expected failure."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from deployer.cli import commands, output
+from deployer.errors import BadInputError, DeployerError, InterruptedByUserError
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run one command line; returns its exit code."""
+    try:
+        code = commands.group.main(args=args, prog_name="deployer", standalone_mode=False)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
+        return 0
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: a bug becomes a report
+        return _failed(error, args)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: BaseException, args: list[str]) -> int:
+    as_json = "--json" in args
+    expected = _expected(error)
+    if expected is None:
+        output.bug_report(args, as_json=as_json)
+        return 1
+    output.failure(expected, as_json=as_json)
+    return expected.exit_code
+
+
+def _expected(error: BaseException) -> DeployerError | None:
+    """The failure in our own words, or None for a bug."""
+    match error:
+        case DeployerError():
+            return error
+        case click.exceptions.Abort() | KeyboardInterrupt():
+            return InterruptedByUserError("interrupted")
+        case click.UsageError():
+            where = error.ctx.command_path if error.ctx else "deployer"
+            return BadInputError(error.format_message(), hint=f"{where} --help")
+        case click.ClickException():
+            return BadInputError(error.format_message(), hint="deployer --help")
+        case _:
+            return None
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    error = InterruptedByUserError("terminated")
+    error.exit_code = 128 + number
+    raise error

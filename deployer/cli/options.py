@@ -1,0 +1,98 @@
+"""Options that several verbs share, with the same word and meaning everywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from deployer.errors import BadInputError
+from deployer.types import Plan, Request
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+assume_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+verbose = click.option("-v", "--verbose", is_flag=True, help="Show every line of pulls, builds and logs.")
+host_file = click.option(
+    "--host",
+    "host_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Decide for the host of this file (from `probe --json`).",
+)
+
+_REQUEST = (
+    click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="People served at once."),
+    click.option("--context", type=click.IntRange(256), help="Tokens per conversation (default: up to 8192)."),
+    click.option(
+        "--workload",
+        type=click.Choice(["chat", "agents", "batch", "embedding"]),
+        default="chat",
+        show_default=True,
+        help="What it is for.",
+    ),
+    click.option("--engine", help="Only this engine."),
+    click.option("--quant", "quantization", help="Only this quantization, e.g. Q4_K_M."),
+    click.option("--gpus", help="Only these GPUs (`0,1`), or `none`."),
+    click.option("--name", help="Name of the deployment and of the served model."),
+    click.option(
+        "--runtime",
+        type=click.Choice(["compose", "process"]),
+        help="How to run it (default: compose where it answers).",
+    ),
+    click.option("--image", help="Only this image of the engine, e.g. `server-cuda`; `server=REF` takes it from REF."),
+    click.option("--address", default="127.0.0.1", show_default=True, help="Address to publish on."),
+    click.option("--port", type=click.IntRange(1024, 65535), help="Port to publish (default: 8000 or the next free)."),
+    click.option(
+        "--engine-arg", "engine_args", multiple=True, metavar="ARG", help="Passed to the engine as it is; repeatable."
+    ),
+)
+
+
+def request_options(function: F) -> F:
+    """All flags that make a Request."""
+    for option in reversed(_REQUEST):
+        function = option(function)
+    return function
+
+
+def make_request(
+    model: str,
+    *,
+    gpus: str | None,
+    image: str | None,
+    engine_args: tuple[str, ...],
+    **rest: Any,
+) -> Request:
+    """Request from click's values."""
+    profile, _, reference = (image or "").partition("=")
+    return Request(
+        model=model,
+        gpus=parse_gpus(gpus),
+        image=profile or None,
+        image_reference=reference or None,
+        engine_args=engine_args,
+        **rest,
+    )
+
+
+def parse_gpus(text: str | None) -> tuple[int, ...] | None:
+    """`0,1` to indexes; `none` to an empty tuple; nothing to None. Raises BadInputError."""
+    if text is None:
+        return None
+    if text == "none":
+        return ()
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise BadInputError(f"--gpus {text}: not a list of GPU indexes", hint="--gpus 0,1 or --gpus none") from None
+
+
+def target(text: str, flags: dict[str, Any]) -> Request | Plan:
+    """A saved plan when `text` is a .json file, else a request for a model."""
+    if text.endswith(".json"):
+        from deployer.workflow import review
+
+        return review.load(Path(text))
+    return make_request(text, **flags)

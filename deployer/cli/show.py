@@ -1,0 +1,167 @@
+"""Plans, hosts and outcomes for a person's eyes."""
+
+from pathlib import Path
+
+import click
+
+from deployer.cli.output import printable
+from deployer.types import DeviceMemory, Gpu, HostFacts, Outcome, Plan, ScorePart
+
+BAR_WIDTH = 30
+
+
+def plan(made: Plan, *, explain: bool = False, saved: Path | None = None, err: bool = False) -> None:
+    """The decision on one page; with `explain` also what else could run and every refusal."""
+    lines = [_title(made), *_facts(made), "", "memory", *(_bar(device) for device in made.memory.devices)]
+    lines += _section("why", [f"- {reason}" for reason in made.reasons])
+    lines += _section("warnings", [f"! {warning}" for warning in made.warnings])
+    lines += _explained(made) if explain else _not_explained(made)
+    lines += ["", f"saved to {saved}; next: deployer up {saved}" if saved else _next(made)]
+    for line in lines:
+        click.echo(printable(line), err=err)
+
+
+def _title(made: Plan) -> str:
+    return f"{made.name}: {made.engine} {made.engine_version} on {_devices(made)}"
+
+
+def _devices(made: Plan) -> str:
+    if not made.devices:
+        return "the CPU"
+    return ", ".join(f"GPU {device.index} {device.name or ''}".rstrip() for device in made.devices)
+
+
+def _facts(made: Plan) -> list[str]:
+    settings = made.settings
+    rows = (
+        ("image", f"{made.image.reference or made.image.profile}  ({made.image.source}, {made.image.accelerator})"),
+        ("model", f"{made.model.ref}  {made.model.quantization}, {made.model.size_mib} MiB"),
+        ("settings", f"{settings.slots} x {settings.context} tokens, KV {settings.kv_cache_type}, {_placement(made)}"),
+        ("speed", _speed(made)),
+        ("endpoint", f"http://{made.address}:{made.port}/v1  key in {made.key_file}"),
+        ("runs as", f"{made.runtime}, user {made.container_user}" if made.runtime == "compose" else made.runtime),
+    )
+    return [f"  {label:<9} {value}" for label, value in rows]
+
+
+def _placement(made: Plan) -> str:
+    threads = f"{made.settings.threads} threads"
+    return f"{made.settings.gpu_layers} layers on GPU, {threads}" if made.devices else threads
+
+
+def _speed(made: Plan) -> str:
+    one, total = made.speed.decode_tokens_per_s, made.speed.total_tokens_per_s
+    if one is None or total is None:
+        return f"unknown ({made.speed.basis})"
+    return f"about {one:.0f} tokens/s for one, {total:.0f} in total ({made.speed.basis})"
+
+
+def _bar(device: DeviceMemory) -> str:
+    parts = (
+        f"weights {device.weights_mib}, KV cache {device.kv_cache_mib}, compute {device.compute_mib}, "
+        f"overhead {device.overhead_mib}, margin {device.margin_mib}"
+    )
+    if device.available_mib is None:
+        return f"  {device.device}: {device.total_mib} MiB, available unknown ({parts})"
+    need = device.total_mib + device.margin_mib
+    filled = min(BAR_WIDTH, round(BAR_WIDTH * need / max(device.available_mib, 1)))
+    bar = "#" * filled + "." * (BAR_WIDTH - filled)
+    return f"  {device.device} [{bar}] {need} of {device.available_mib} MiB ({parts})"
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return ["", title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _explained(made: Plan) -> list[str]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in made.rejected:
+        groups.setdefault((item.rule, item.reason), []).append(_who(item.engine, item.image, item.quantization))
+    refusals = [f"- {rule}: {reason}  [{', '.join(dict.fromkeys(who))}]" for (rule, reason), who in groups.items()]
+    runners = [
+        f"- {item.engine} {item.image} {item.quantization} on {item.devices}: {item.total:.1f}  ({_score(item.score)})"
+        for item in made.runner_up
+    ]
+    total = sum(part.value for part in made.score)
+    return [
+        *_section(
+            "score", [f"{total:.1f} = {_score(made.score)}", *(f"- {part.part}: {part.why}" for part in made.score)]
+        ),
+        *_section("would also run", runners),
+        *_section("refused", refusals),
+    ]
+
+
+def _who(engine: str, image: str, quantization: str | None) -> str:
+    return " ".join(part for part in (engine, image, quantization) if part)
+
+
+def _score(parts: tuple[ScorePart, ...]) -> str:
+    return " ".join(f"{part.part} {part.value:+.1f}" for part in parts)
+
+
+def _not_explained(made: Plan) -> list[str]:
+    if not made.rejected and not made.runner_up:
+        return []
+    return ["", f"{len(made.rejected)} choices refused, {len(made.runner_up)} runners-up: add --explain"]
+
+
+def _next(made: Plan) -> str:
+    return f"next: deployer up {made.request.model}"
+
+
+def host(facts: HostFacts) -> None:
+    """Host facts, a line each."""
+    cpu, memory, disk = facts.cpu, facts.memory, facts.disk
+    rows = [
+        ("host", f"{facts.hostname}  {facts.os.distribution or facts.os.system}, kernel {facts.os.kernel}"),
+        ("fingerprint", facts.fingerprint or "unknown"),
+        ("cpu", f"{cpu.model}, {cpu.cores} cores, {cpu.available_cores} usable here, {cpu.architecture}"),
+        ("memory", f"{memory.available_mib} of {memory.total_mib} MiB available"),
+        ("disk", f"{disk.free_mib} of {disk.total_mib} MiB free at {disk.path}"),
+        ("nvidia", _nvidia(facts)),
+        ("container", _container(facts)),
+        *((f"GPU {gpu.index}", gpu.error or _gpu_line(gpu)) for gpu in facts.gpus),
+    ]
+    for label, value in rows:
+        click.echo(f"{label:<12} {printable(value)}")
+
+
+def _gpu_line(gpu: Gpu) -> str:
+    code = gpu.compute_capability or gpu.gfx or "unknown capability"
+    return f"{gpu.name}, {code}, {gpu.memory_free_mib} of {gpu.memory_total_mib} MiB free, {gpu.uuid}"
+
+
+def _nvidia(facts: HostFacts) -> str:
+    if facts.nvidia is None:
+        return "no driver"
+    return facts.nvidia.error or f"driver {facts.nvidia.driver}, CUDA up to {facts.nvidia.cuda}"
+
+
+def _container(facts: HostFacts) -> str:
+    found = facts.container
+    if found is None:
+        return "unknown"
+    if found.error:
+        return found.error
+    gpu = "NVIDIA runtime" if found.nvidia_runtime else f"{len(found.cdi or ())} CDI devices"
+    return f"{found.engine} {found.version}, Compose {found.compose or 'absent'}, {gpu}"
+
+
+def outcome(found: Outcome) -> None:
+    """What `up` did, and what to do next."""
+    for profile, reason in found.unavailable.items():
+        click.echo(f"{click.style('!', fg='yellow')} {profile}: {printable(reason)}")
+    verb = "serves" if found.changed else "serves already, nothing changed"
+    click.echo(f"{click.style('✓', fg='green')} {found.name} {verb} (release {found.release}, {_image(found.image)})")
+    click.echo(f"  base URL  {found.base_url}\n  model     {found.model}\n  key       in {found.key_file}")
+    click.echo(
+        f"next: deployer connect {found.name} --for openai | deployer check {found.name} | deployer logs {found.name}"
+    )
+
+
+def _image(image: dict[str, str | None]) -> str:
+    name = image["reference"] or image["profile"] or ""
+    if image["source"] == "verified":
+        return f"{name}, the image verified here before"
+    return f"{name}, now verified here" if image["id"] else name

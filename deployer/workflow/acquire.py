@@ -1,0 +1,170 @@
+"""From a decision to a plan whose model and image are on this machine, and back to what was verified when not."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from deployer import decide, images, ledger, models
+from deployer.errors import ImageUnavailableError, NoFitError, StalePlanError
+from deployer.paths import Home
+from deployer.render import render
+from deployer.types import Plan, Request, VerifiedImage
+from deployer.workflow import planning
+from deployer.workflow.report import Reporter, timed
+
+BUILD_TIMEOUT_S = 4 * 3600
+PULL_TIMEOUT_S = 4 * 3600
+
+
+def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, dict[str, str]]:
+    """Decide, then fetch; what cannot be had is refused with its reason and the decision is made again.
+
+    Returns the plan with everything present and pinned, and why each other image could not be had. The last resort
+    is the newest image verified here. Raises ImageUnavailableError when that does not exist either.
+    """
+    unavailable: dict[str, str] = {}
+    while True:
+        try:
+            plan = planning.plan(request, home, unavailable=unavailable)
+        except NoFitError as error:
+            if unavailable:
+                raise _nothing_to_run(unavailable) from error
+            raise
+        if plan.image.profile in unavailable and plan.image.source != "verified":
+            raise _nothing_to_run(unavailable)
+        try:
+            return obtain(plan, home, report, allow_build=allow_build), unavailable
+        except ImageUnavailableError as error:
+            if plan.image.profile in unavailable:
+                raise
+            unavailable[plan.image.profile] = error.message
+            report.note(f"image {plan.image.profile}: {error.message}")
+
+
+def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, dict[str, str]]:
+    """The same for a reviewed plan: only its own image, or the newest one verified here for the same profile."""
+    check_fresh(plan, home)
+    try:
+        return obtain(plan, home, report, allow_build=allow_build), {}
+    except ImageUnavailableError as error:
+        entry = _newest_verified(plan, home)
+        if entry is None:
+            raise
+        report.note(f"image {plan.image.profile}: {error.message}")
+        unavailable = {plan.image.profile: error.message}
+        return _with_image(plan, entry.image_id, entry.digest, source="verified"), unavailable
+
+
+def check_fresh(plan: Plan, home: Home) -> None:
+    """Refuse a plan that was edited, or made for a host that is not this one any more."""
+    if decide.plan_hash(plan) != plan.plan_hash:
+        raise StalePlanError(
+            "the plan was changed after it was made", hint="make it again: deployer plan MODEL --out FILE"
+        )
+    fingerprint = planning.probe(home).fingerprint
+    if fingerprint != plan.host_fingerprint:
+        raise StalePlanError(
+            f"the plan was made for a host with fingerprint {plan.host_fingerprint}; this one has {fingerprint}",
+            hint="GPUs, driver or container engine changed: make the plan again here",
+            details={"planned": plan.host_fingerprint, "now": fingerprint},
+        )
+
+
+def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Plan:
+    """Model and image of this plan on this machine; returns the plan pinned to the image's content address."""
+    _obtain_model(plan, home, report)
+    if plan.image.source == "none":
+        return plan
+    if plan.image.image_id is not None and images.inspect_image(plan.image.image_id) is not None:
+        report.done(f"image {short(plan.image.image_id)} is here: not pulled, not built", 0.0)
+        return plan
+    match plan.image.source:
+        case "verified":
+            return _pull_again(plan, report)
+        case "build":
+            return _build(plan, report, allow_build=allow_build)
+        case _:
+            return _pull(plan, report)
+
+
+def _obtain_model(plan: Plan, home: Home, report: Reporter) -> None:
+    model = planning.resolve_model(plan.model.ref, home)
+    variant = next(
+        (item for item in model.variants if item.path == plan.model.path),
+        model.variants[0],
+    )
+    with timed(report, f"model {plan.model.name} {plan.model.quantization}") as outcome:
+        path = models.fetch(variant, home.models, lambda progress: report.detail(progress.line))
+        outcome(f"model {path}")
+
+
+def _pull_again(plan: Plan, report: Reporter) -> Plan:
+    """A verified image that was removed here comes back by its digest; one that was built here cannot."""
+    if plan.image.digest is None or plan.image.reference is None:
+        raise ImageUnavailableError(
+            f"the verified image {plan.image.image_id} is no longer on this machine", hint="deployer images verify"
+        )
+    return _pull(plan, report)
+
+
+def _pull(plan: Plan, report: Reporter) -> Plan:
+    reference = _pinned_reference(plan)
+    with timed(report, f"pull {reference}") as outcome:
+        local = images.pull(reference, report.detail, timeout_s=PULL_TIMEOUT_S)
+        outcome(f"image {short(local.id)} from {reference}")
+    digest = next((digest.partition("@")[2] for digest in local.digests), None)
+    return _with_image(plan, local.id, digest, source="pull")
+
+
+def _pinned_reference(plan: Plan) -> str:
+    reference = plan.image.reference or ""
+    return reference if plan.image.digest is None or "@" in reference else f"{reference}@{plan.image.digest}"
+
+
+def _build(plan: Plan, report: Reporter, *, allow_build: bool) -> Plan:
+    if not allow_build:
+        raise ImageUnavailableError("it has to be built and --no-build was given", hint="run without --no-build")
+    tag = f"deployer/{plan.engine}:{plan.image.profile}"
+    with timed(report, f"build {tag}") as outcome:
+        local = images.build(
+            render(plan).files["Dockerfile"],
+            tag,
+            plan.image.build_args,
+            report.detail,
+            timeout_s=BUILD_TIMEOUT_S,
+            recipe=plan.image.recipe,
+        )
+        outcome(f"image {short(local.id)} built as {tag}")
+    return _with_image(plan, local.id, None, source="build")
+
+
+def _with_image(plan: Plan, image_id: str, digest: str | None, *, source: str) -> Plan:
+    image = msgspec.structs.replace(plan.image, image_id=image_id, digest=digest, source=source)
+    pinned = msgspec.structs.replace(plan, image=image)
+    return msgspec.structs.replace(pinned, plan_hash=decide.plan_hash(pinned))
+
+
+def _newest_verified(plan: Plan, home: Home) -> VerifiedImage | None:
+    return next(
+        (
+            entry
+            for entry in ledger.for_fingerprint(home, plan.host_fingerprint)
+            if (entry.engine, entry.profile) == (plan.engine, plan.image.profile)
+            and images.inspect_image(entry.image_id) is not None
+        ),
+        None,
+    )
+
+
+def _nothing_to_run(unavailable: Mapping[str, str]) -> ImageUnavailableError:
+    reasons = "; ".join(f"{profile}: {reason}" for profile, reason in unavailable.items())
+    return ImageUnavailableError(
+        f"no image could be had, and none was verified on this host: {reasons}",
+        hint="look at the first reason; an image from another machine comes in with `docker load`",
+        details={"unavailable": dict(unavailable)},
+    )
+
+
+def short(image_id: str) -> str:
+    """`sha256:` and twelve hex digits, as Docker shows them."""
+    return image_id[:19]

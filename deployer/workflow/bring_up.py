@@ -1,0 +1,123 @@
+"""`up`: refuse early, fetch without a lock, then stop old, start new, gate, record; and undo it all on failure."""
+
+import time
+from collections.abc import Mapping
+
+from deployer import health, ledger
+from deployer.paths import Home
+from deployer.render import render
+from deployer.types import HealthReport, Outcome, Plan, Release, Request, VerifiedImage
+from deployer.workflow import acquire, preflight, recovery, running, serving
+from deployer.workflow.endpoint import Endpoint
+from deployer.workflow.report import Reporter, timed
+from deployer.workflow.serving import Options
+
+
+def up(target: Request | Plan, home: Home, options: Options, report: Reporter) -> Outcome:
+    """Bring a deployment up and prove that it answers. Nothing is stopped before everything is here."""
+    ledger.ensure_writable(home)
+    plan, unavailable = _settle(target, home, options, report)
+    if (current := unchanged(plan, home)) is not None:
+        return _outcome(plan, current, unavailable, changed=False)
+    preflight.check(plan, home)
+    release = _replace(plan, home, options, report)
+    return _outcome(plan, release, unavailable, changed=True)
+
+
+def _settle(target: Request | Plan, home: Home, options: Options, report: Reporter) -> tuple[Plan, dict[str, str]]:
+    if isinstance(target, Plan):
+        return acquire.settle_saved(target, home, report, allow_build=options.allow_build)
+    return acquire.settle(target, home, report, allow_build=options.allow_build)
+
+
+def unchanged(plan: Plan, home: Home) -> Release | None:
+    """The running release, when it is what the plan asks for and it still answers."""
+    current = ledger.current(home, plan.name)
+    if current is None or current.status != "healthy" or current.plan_hash != plan.plan_hash:
+        return None
+    state = running.state(home, plan)
+    if state.status != "running" or state.plan_hash != plan.plan_hash:
+        return None
+    served = health.served_models(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name))
+    return current if plan.name in served else None
+
+
+def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Release:
+    """Under the lock: stop old, start new, gate. On any failure, Ctrl-C included, the old one comes back."""
+    with ledger.lock(home, f"up {plan.name}"):
+        ledger.ensure_key(home, plan.name, plan.container_user)
+        previous = ledger.current(home, plan.name)
+        was_serving = previous is not None and running.is_up(running.state(home, ledger.read_plan(home, previous)))
+        change = recovery.Change(
+            release=ledger.create(home, plan, render(plan)),
+            previous=previous,
+            was_serving=was_serving,
+            home=home,
+            options=options,
+            report=report,
+        )
+        try:
+            found = _switch(change, plan)
+        except BaseException as error:
+            raise recovery.undo(change, error) from error
+        return _record(plan, change.release, found, home)
+
+
+def _switch(change: recovery.Change, plan: Plan) -> HealthReport:
+    if change.previous is not None and change.was_serving:
+        with timed(change.report, f"stop release {change.previous.number}"):
+            serving.stop(ledger.read_plan(change.home, change.previous), change.home, change.report)
+    return serving.serve(plan, change.release, change.home, change.options, change.report)
+
+
+def _record(plan: Plan, release: Release, found: HealthReport, home: Home) -> Release:
+    healthy = ledger.mark(home, release, "healthy", health=found)
+    ledger.make_current(home, healthy)
+    if plan.image.image_id is not None:
+        ledger.add_verified(home, verified(plan, healthy, found))
+    ledger.audit(home, "up", plan.name, healthy.number, "healthy")
+    return healthy
+
+
+def verified(plan: Plan, release: Release, found: HealthReport) -> VerifiedImage:
+    """The ledger's entry for an image that has just passed the gate."""
+    return VerifiedImage(
+        engine=plan.engine,
+        engine_version=plan.engine_version,
+        profile=plan.image.profile,
+        recipe=plan.image.recipe,
+        reference=plan.image.reference or "",
+        image_id=plan.image.image_id or "",
+        digest=plan.image.digest,
+        fingerprint=plan.host_fingerprint,
+        model=plan.model.name,
+        quantization=plan.model.quantization,
+        deployment=plan.name,
+        release=release.number,
+        verified_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        evidence=found,
+    )
+
+
+def _outcome(plan: Plan, release: Release, unavailable: Mapping[str, str], *, changed: bool) -> Outcome:
+    image = plan.image
+    return Outcome(
+        name=plan.name,
+        changed=changed,
+        release=release.number,
+        runtime=plan.runtime,
+        base_url=Endpoint.of(plan).base_url,
+        model=plan.name,
+        key_file=plan.key_file,
+        engine=plan.engine,
+        image={
+            "profile": image.profile,
+            "reference": image.reference,
+            "digest": image.digest,
+            "id": image.image_id,
+            "source": image.source,
+        },
+        unavailable=dict(unavailable),
+        health=release.health,
+        warnings=plan.warnings,
+    )

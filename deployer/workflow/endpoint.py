@@ -1,0 +1,43 @@
+"""Where a deployment answers."""
+
+import msgspec
+
+from deployer import ledger
+from deployer.errors import BadInputError
+from deployer.paths import Home
+from deployer.types import Plan
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Base URL, model name and the key's file: all that an OpenAI client needs."""
+
+    name: str
+    base_url: str
+    model: str
+    key_file: str
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Endpoint":
+        """Endpoint of a plan. A server that listens on every address is reached through loopback here."""
+        address = "127.0.0.1" if plan.address in ("0.0.0.0", "::") else plan.address  # noqa: S104
+        host = f"[{address}]" if ":" in address else address
+        return cls(name=plan.name, base_url=f"http://{host}:{plan.port}/v1", model=plan.name, key_file=plan.key_file)
+
+
+def of_deployment(home: Home, name: str | None) -> Endpoint:
+    """Endpoint of a deployment by name, or of the only one there is."""
+    return Endpoint.of(current_plan(home, name))
+
+
+def current_plan(home: Home, name: str | None) -> Plan:
+    """Plan of the current release. Raises BadInputError naming the deployments that exist."""
+    names = ledger.deployments(home)
+    if name is None and len(names) == 1:
+        name = names[0]
+    plan = None if name is None else ledger.current_plan(home, name)
+    if plan is not None:
+        return plan
+    known = ", ".join(names) or "none"
+    if name is None:
+        raise BadInputError(f"which deployment? there are: {known}", hint="deployer status")
+    raise BadInputError(f"no deployment {name!r}; there are: {known}", hint="deployer status")

@@ -1,0 +1,114 @@
+"""`probe` and `plan`: read, decide, touch nothing."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from deployer import catalog, decide, facts, ledger, models
+from deployer.errors import BadInputError
+from deployer.paths import Home
+from deployer.types import HostFacts, ModelSpec, Plan, Request, Site, VerifiedImage
+from deployer.workflow import running
+
+FIRST_PORT = 8000
+_CONTAINER_UID = 65532
+
+
+def probe(home: Home) -> HostFacts:
+    """Facts of this host, now."""
+    return facts.gather(home.state)
+
+
+def plan(
+    request: Request, home: Home, *, host_file: Path | None = None, unavailable: Mapping[str, str] | None = None
+) -> Plan:
+    """Decide for this host, or for the host of a file. Raises NoFitError with every reason when nothing fits."""
+    if host_file is not None:
+        host = facts.load_host_file(host_file)
+        return decide_for(request, home, host, verified=(), unavailable={})
+    host = running.reclaim(probe(home), home, deployment_name(request))
+    return decide_for(request, home, host, verified=verified_here(home, host), unavailable=unavailable or {})
+
+
+def decide_for(
+    request: Request,
+    home: Home,
+    host: HostFacts,
+    *,
+    verified: Sequence[VerifiedImage],
+    unavailable: Mapping[str, str],
+) -> Plan:
+    """The decision, from everything that was read."""
+    model = resolve_model(request.model, home)
+    return decide.make_plan(
+        request=request,
+        host=host,
+        model=model,
+        knowledge=catalog.load_knowledge(),
+        verified=verified,
+        site=site(request, home, host),
+        unavailable=unavailable,
+    )
+
+
+def resolve_model(text: str, home: Home) -> ModelSpec:
+    """What `text` names: a catalog model, a hub repository, a file or a package."""
+    return models.resolve(text, catalog.load_models(), home.models)
+
+
+def verified_here(home: Home, host: HostFacts) -> tuple[VerifiedImage, ...]:
+    """Verified images of hosts like this one that are still on this machine, newest first."""
+    entries = ledger.for_fingerprint(home, host.fingerprint or "")
+    if not entries or host.container is None or host.container.error:
+        return ()
+    from deployer import images
+
+    present: dict[str, bool] = {}
+    for entry in entries:
+        if entry.image_id not in present:
+            present[entry.image_id] = images.inspect_image(entry.image_id) is not None
+    return tuple(entry for entry in entries if present[entry.image_id])
+
+
+def deployment_name(request: Request) -> str:
+    """The deployment's name: as asked, else made from the model's reference."""
+    if request.name is not None:
+        return ledger.checked_name(request.name)
+    last = re.split(r"[/:]", request.model.removesuffix(".gguf"))[-1]
+    slug = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40].strip("-")
+    if not slug:
+        raise BadInputError(f"no deployment name can be made from {request.model!r}", hint="give one with --name NAME")
+    return slug
+
+
+def site(request: Request, home: Home, host: HostFacts) -> Site:
+    """This machine's part of a plan."""
+    name = deployment_name(request)
+    return Site(
+        name=name,
+        port=request.port or _port(home, name),
+        key_file=str(home.secrets / name / "api_key"),
+        container_user=_container_user(host),
+    )
+
+
+def _port(home: Home, name: str) -> int:
+    """The port this deployment had before, else the first that no other deployment of ours has."""
+    ports = {release_name: ledger.current_plan(home, release_name) for release_name in ledger.deployments(home)}
+    if (own := ports.get(name)) is not None:
+        return own.port
+    return _first_free(other.port for other in ports.values() if other is not None)
+
+
+def _first_free(taken: Iterable[int]) -> int:
+    used = set(taken)
+    return next(port for port in range(FIRST_PORT, 65536) if port not in used)
+
+
+def _container_user(host: HostFacts) -> str:
+    if host.container is not None and host.container.rootless:
+        return "0:0"  # root of a rootless engine is the user who runs it
+    if os.geteuid() == 0:
+        return f"{_CONTAINER_UID}:{_CONTAINER_UID}"
+    return f"{os.geteuid()}:{os.getegid()}"

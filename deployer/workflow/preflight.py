@@ -1,0 +1,63 @@
+"""Everything that can be refused is refused before anything is stopped."""
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer import ledger
+from deployer.errors import PreconditionError
+from deployer.paths import Home
+from deployer.types import Plan
+from deployer.workflow import running
+
+
+def check(plan: Plan, home: Home) -> None:
+    """Model readable by the server's user, port free or our own."""
+    _model_readable(plan)
+    if not _own_port(plan, home):
+        port_free(plan.address, plan.port)
+
+
+def port_free(address: str, port: int) -> None:
+    """Bind it for a moment. Raises PreconditionError with the way out."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                message = f"port {port} on {address} is taken by another program"
+                raise PreconditionError(
+                    message, hint=f"see who: ss -ltnp 'sport = :{port}'; or choose another: --port {port + 1}"
+                ) from error
+            raise PreconditionError(
+                f"cannot listen on {address}:{port}: {error.strerror}", hint="choose another with --address or --port"
+            ) from error
+
+
+def _own_port(plan: Plan, home: Home) -> bool:
+    """True when the port is held by the release that this plan will replace."""
+    current = ledger.current_plan(home, plan.name)
+    if current is None or (current.address, current.port) != (plan.address, plan.port):
+        return False
+    return running.is_up(running.state(home, current))
+
+
+def _model_readable(plan: Plan) -> None:
+    """A container user who is not root reads the model by its mode, not by ours."""
+    path = Path(plan.model.path)
+    uid = int(plan.container_user.split(":")[0])
+    if plan.runtime != "compose" or uid in (0, os.geteuid()):
+        return
+    unreadable = next((file for file in _files(path) if not file.stat().st_mode & 0o004), None)
+    if unreadable is not None:
+        raise PreconditionError(
+            f"{unreadable} cannot be read by the server, which runs as user {uid}", hint=f"chmod o+r {unreadable}"
+        )
+
+
+def _files(path: Path) -> Sequence[Path]:
+    return [path] if path.is_file() else [item for item in path.iterdir() if item.is_file()]

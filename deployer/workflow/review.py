@@ -1,0 +1,68 @@
+"""What a person reviews before `up`: the plan, saved or not, and the rendered files."""
+
+from pathlib import Path
+
+import msgspec
+
+from deployer import ledger
+from deployer.errors import BadInputError, PreconditionError
+from deployer.paths import Home
+from deployer.render import render
+from deployer.types import Plan, Request
+from deployer.workflow import inventory, planning
+
+_HOW = "deployer plan MODEL --out plan.json"
+
+
+def with_registry_news(plan: Plan, *, ask: bool) -> Plan:
+    """The plan with a warning when the tag of its verified image names another image by now."""
+    if not ask or plan.image.source != "verified":
+        return plan
+    moved = inventory.tag_moved(plan.image.reference or "", plan.image.digest)
+    return msgspec.structs.replace(plan, warnings=(*plan.warnings, moved)) if moved else plan
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Write a plan for `up PLAN`; it holds no secret. Raises BadInputError when the folder cannot be written."""
+    try:
+        ledger.atomic_write(path, msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n", mode=0o644)
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: cannot be written: {error.strerror}", hint=f"choose another place: {_HOW}"
+        ) from error
+
+
+def load(path: Path) -> Plan:
+    """A plan saved by `plan --out`. Raises BadInputError for anything else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Plan)
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror}", hint=_HOW) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: not a saved plan: {error}", hint=_HOW) from error
+
+
+def would_change(plan: Plan, home: Home) -> bool:
+    """True unless the current release is exactly this plan."""
+    current = ledger.current_plan(home, plan.name)
+    return current is None or current.plan_hash != plan.plan_hash
+
+
+def render_to(
+    target: Request | Plan, home: Home, directory: Path | None, *, host_file: Path | None
+) -> tuple[Path, ...]:
+    """Write the files of a plan into a folder; returns their paths. Nothing else is touched."""
+    plan = target if isinstance(target, Plan) else planning.plan(target, home, host_file=host_file)
+    folder = directory or Path(plan.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tuple(_write(folder / name, text) for name, text in render(plan).files.items())
+    except OSError as error:
+        raise PreconditionError(
+            f"{folder}: cannot be written: {error.strerror}", hint="choose another: --dir DIR"
+        ) from error
+
+
+def _write(path: Path, text: str) -> Path:
+    ledger.atomic_write(path, text.encode(), mode=0o644)
+    return path

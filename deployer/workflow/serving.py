@@ -1,0 +1,66 @@
+"""Start the files of one release and hold the server to the health gate."""
+
+import msgspec
+
+from deployer import catalog, health, ledger
+from deployer.errors import StartError
+from deployer.paths import Home
+from deployer.runtime import RUNTIMES
+from deployer.types import HealthReport, Plan, Release
+from deployer.workflow.report import Reporter, timed
+
+LOG_TAIL = 30
+LOG_READ = 400
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to bring up. `timeout_s` bounds the wait for readiness; None takes it from the bytes to load."""
+
+    timeout_s: float | None = None
+    allow_build: bool = True
+
+
+def serve(plan: Plan, release: Release, home: Home, options: Options, report: Reporter) -> HealthReport:
+    """Start a release and wait until it has proved itself. Raises StartError with the cause from its own log."""
+    runtime = RUNTIMES[plan.runtime](home)
+    with timed(report, f"start {plan.engine} with {plan.runtime}"):
+        runtime.start(plan, ledger.folder(home, release), report.detail)
+    with timed(report, "wait until it answers") as outcome:
+        found = _gate(plan, home, options, report)
+        outcome(f"healthy: ready after {found.ready_after_s:.1f} s, {len(found.checks)} checks passed")
+    return found
+
+
+def _gate(plan: Plan, home: Home, options: Options, report: Reporter) -> HealthReport:
+    runtime = RUNTIMES[plan.runtime](home)
+    key = ledger.read_key(home, plan.name)
+    timeout_s = options.timeout_s or plan.start_period_s
+    try:
+        return health.gate(plan, key, lambda: runtime.state(plan.name), report.detail, timeout_s=timeout_s)
+    except StartError as error:
+        raise _explained(error, plan, home) from error
+
+
+def _explained(error: StartError, plan: Plan, home: Home) -> StartError:
+    """The same failure, with the cause named from the engine's own log, and its last lines."""
+    runtime = RUNTIMES[plan.runtime](home)
+    lines: list[str] = []
+    runtime.logs(plan.name, tail=LOG_READ, follow=False, on_line=lines.append)
+    state = runtime.state(plan.name)
+    signatures = catalog.load_engine(plan.engine).failures
+    found = health.diagnose("\n".join(lines), state.exit_code, state.oom_killed, signatures)
+    return StartError(
+        found.cause if found is not None else error.message,
+        hint=found.hint if found is not None else error.hint,
+        details={
+            **error.details,
+            "observed": error.message,
+            "log_tail": lines[-LOG_TAIL:],
+            "container_exit_code": state.exit_code,
+        },
+    )
+
+
+def stop(plan: Plan, home: Home, report: Reporter) -> bool:
+    """Remove the server of a plan. False when there was none."""
+    return RUNTIMES[plan.runtime](home).stop(plan.name, report.detail)
