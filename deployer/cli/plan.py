@@ -20,6 +20,7 @@ from deployer.paths import home
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     *,
     model: str,
     host_file: Path | None,

@@ -15,7 +15,7 @@ from deployer.paths import home
 @options.as_json
 def command(*, number: int | None, name: str | None, yes: bool, dry_run: bool, verbose: bool, as_json: bool) -> None:
     """Serve again with an earlier healthy release (the newest one before the current, or NUMBER)."""
-    from deployer.workflow import bring_up, lifecycle
+    from deployer.workflow import lifecycle, serving
 
     del yes
     if dry_run:
@@ -23,7 +23,7 @@ def command(*, number: int | None, name: str | None, yes: bool, dry_run: bool, v
         click.echo(f"would serve release {target.number} of {target.name} again", err=True)
         return
     report = output.Progress(quiet=as_json, verbose=verbose)
-    outcome = lifecycle.rollback(home(), name, number, bring_up.Options(), report)
+    outcome = lifecycle.rollback(home(), name, number, serving.Options(), report)
     if as_json:
         output.document(outcome)
     else:

@@ -37,7 +37,7 @@ def command(
 
     A saved plan needs no question; a model is planned, shown and asked about first, unless --yes.
     """
-    from deployer.workflow import bring_up
+    from deployer.workflow import bring_up, serving
 
     target = options.target(target_name, flags)
     if not isinstance(target, Plan) and (dry_run or not yes):
@@ -47,7 +47,7 @@ def command(
     if not yes and not isinstance(target, Plan):
         _confirm()
     report = output.Progress(quiet=as_json, verbose=verbose)
-    wishes = bring_up.Options(timeout_s=timeout, allow_build=not no_build)
+    wishes = serving.Options(timeout_s=timeout, allow_build=not no_build)
     outcome = bring_up.up(target, home(), wishes, report)
     output.document(outcome) if as_json else show.outcome(outcome)
 

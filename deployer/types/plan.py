@@ -60,7 +60,10 @@ class PlanDevice(Value, frozen=True, kw_only=True):
 
 
 class Settings(Value, frozen=True, kw_only=True):
-    """What the engine is told. `context` is per slot; `gpu_layers` counts the output layer too."""
+    """What the engine is told. `context` is per slot; `gpu_layers` counts the output layer too.
+
+    `tensor_split`: layers on each GPU. `prompt_cache_mib`: main memory for old prompts.
+    """
 
     context: int
     slots: int
@@ -71,6 +74,7 @@ class Settings(Value, frozen=True, kw_only=True):
     batch: int = 2048
     micro_batch: int = 512
     tensor_split: tuple[int, ...] = ()
+    prompt_cache_mib: int = 0
 
 
 class DeviceMemory(Value, frozen=True, kw_only=True):

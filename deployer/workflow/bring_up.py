@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from deployer import health, ledger
+from deployer import ledger
 from deployer.paths import Home
 from deployer.render import render
 from deployer.types import HealthReport, Outcome, Plan, Release, Request, VerifiedImage
@@ -38,8 +38,7 @@ def unchanged(plan: Plan, home: Home) -> Release | None:
     state = running.state(home, plan)
     if state.status != "running" or state.plan_hash != plan.plan_hash:
         return None
-    served = health.served_models(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name))
-    return current if plan.name in served else None
+    return current if running.answers(home, plan) else None
 
 
 def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Release:
@@ -66,7 +65,7 @@ def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Rele
 def _switch(change: recovery.Change, plan: Plan) -> HealthReport:
     if change.previous is not None and change.was_serving:
         with timed(change.report, f"stop release {change.previous.number}"):
-            serving.stop(ledger.read_plan(change.home, change.previous), change.home, change.report)
+            running.stop(ledger.read_plan(change.home, change.previous), change.home, change.report)
     return serving.serve(plan, change.release, change.home, change.options, change.report)
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from deployer import health, ledger
+from deployer import ledger
 from deployer.errors import BadInputError
 from deployer.paths import Home
-from deployer.runtime import RUNTIMES
-from deployer.types import Plan, Release, Row, ServerState
+from deployer.types import Outcome, Plan, Release, Row, ServerState
 from deployer.workflow import bring_up, running
 from deployer.workflow.endpoint import Endpoint, current_plan
 from deployer.workflow.report import Reporter, timed
+from deployer.workflow.serving import Options
 
 
 def down(home: Home, name: str | None, report: Reporter) -> bool:
@@ -17,7 +17,7 @@ def down(home: Home, name: str | None, report: Reporter) -> bool:
     plan = current_plan(home, name)
     with ledger.lock(home, f"down {plan.name}"):
         with timed(report, f"stop {plan.name}") as outcome:
-            stopped = RUNTIMES[plan.runtime](home).stop(plan.name, report.detail)
+            stopped = running.stop(plan, home, report)
             outcome(f"{plan.name} stopped" if stopped else f"{plan.name} was not running")
         ledger.audit(home, "down", plan.name, None, "stopped" if stopped else "was not running")
     return stopped
@@ -56,13 +56,13 @@ def _row(home: Home, plan: Plan) -> Row:
 def _answers(home: Home, plan: Plan, state: ServerState) -> bool | None:
     if state.status != "running":
         return None
-    return plan.name in health.served_models(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name))
+    return running.answers(home, plan)
 
 
 def logs(home: Home, name: str | None, *, tail: int, follow: bool, on_line: Callable[[str], None]) -> None:
     """The engine's own log, control characters escaped."""
     plan = current_plan(home, name)
-    RUNTIMES[plan.runtime](home).logs(plan.name, tail=tail, follow=follow, on_line=on_line)
+    running.logs(plan, home, tail=tail, follow=follow, on_line=on_line)
 
 
 def history(home: Home, name: str | None) -> tuple[Release, ...]:
@@ -70,9 +70,7 @@ def history(home: Home, name: str | None) -> tuple[Release, ...]:
     return ledger.history(home, current_plan(home, name).name)
 
 
-def rollback(
-    home: Home, name: str | None, number: int | None, options: bring_up.Options, report: Reporter
-) -> bring_up.Outcome:
+def rollback(home: Home, name: str | None, number: int | None, options: Options, report: Reporter) -> Outcome:
     """A new release with the plan of an old healthy one. Refused before anything is stopped if its image is gone."""
     old = rollback_target(home, name, number)
     plan = ledger.read_plan(home, old)

@@ -6,7 +6,7 @@ from deployer import ledger
 from deployer.errors import DeployerError, NotServingError, RolledBackError
 from deployer.paths import Home
 from deployer.types import Release
-from deployer.workflow import serving
+from deployer.workflow import running, serving
 from deployer.workflow.report import Reporter
 
 
@@ -24,7 +24,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 def undo(change: Change, error: BaseException) -> BaseException:
     """Remove the new release, bring the old one back, and return the error that says which of the two happened."""
     plan = ledger.read_plan(change.home, change.release)
-    serving.stop(plan, change.home, change.report)
+    running.stop(plan, change.home, change.report)
     ledger.mark(change.home, change.release, "failed", message=str(error) or type(error).__name__)
     restored = _restore(change)
     return _verdict(change, error, restored=restored) if isinstance(error, DeployerError) else error
@@ -40,7 +40,7 @@ def _restore(change: Change) -> bool:
         serving.serve(plan, previous, change.home, change.options, change.report)
     except DeployerError as error:
         change.report.note(f"release {previous.number} did not come back either: {error.message}")
-        serving.stop(plan, change.home, change.report)
+        running.stop(plan, change.home, change.report)
         return False
     return True
 

@@ -1,16 +1,41 @@
 """What runs now: asked of the runtimes, never remembered."""
 
+from collections.abc import Callable
+
 import msgspec
 
-from deployer import ledger
+from deployer import health, ledger
 from deployer.paths import Home
 from deployer.runtime import RUNTIMES
 from deployer.types import Gpu, HostFacts, Plan, ServerState
+from deployer.workflow.endpoint import Endpoint
+from deployer.workflow.report import Reporter
+
+STOP_TIMEOUT_S = 60.0
 
 
 def state(home: Home, plan: Plan) -> ServerState:
     """State of the server of a plan."""
     return RUNTIMES[plan.runtime](home).state(plan.name)
+
+
+def answers(home: Home, plan: Plan) -> bool:
+    """True when the server of a plan lists the plan's model, asked through the published port with the key."""
+    client = health.Client(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name), timeout_s=5)
+    try:
+        return plan.name in {listed.id for listed in client.models()}
+    except health.ProtocolError:
+        return False
+
+
+def stop(plan: Plan, home: Home, report: Reporter) -> bool:
+    """Remove the server of a plan. False when there was none."""
+    return RUNTIMES[plan.runtime](home).stop(plan.name, report.detail, timeout_s=STOP_TIMEOUT_S)
+
+
+def logs(plan: Plan, home: Home, *, tail: int | None, follow: bool, on_line: Callable[[str], None]) -> None:
+    """The engine's own log, control characters escaped."""
+    RUNTIMES[plan.runtime](home).logs(plan.name, tail=tail, follow=follow, since=None, on_line=on_line)
 
 
 def is_up(found: ServerState) -> bool:

@@ -7,6 +7,7 @@ from deployer.errors import StartError
 from deployer.paths import Home
 from deployer.runtime import RUNTIMES
 from deployer.types import HealthReport, Plan, Release
+from deployer.workflow import running
 from deployer.workflow.report import Reporter, timed
 
 LOG_TAIL = 30
@@ -43,10 +44,9 @@ def _gate(plan: Plan, home: Home, options: Options, report: Reporter) -> HealthR
 
 def _explained(error: StartError, plan: Plan, home: Home) -> StartError:
     """The same failure, with the cause named from the engine's own log, and its last lines."""
-    runtime = RUNTIMES[plan.runtime](home)
     lines: list[str] = []
-    runtime.logs(plan.name, tail=LOG_READ, follow=False, on_line=lines.append)
-    state = runtime.state(plan.name)
+    running.logs(plan, home, tail=LOG_READ, follow=False, on_line=lines.append)
+    state = running.state(home, plan)
     signatures = catalog.load_engine(plan.engine).failures
     found = health.diagnose("\n".join(lines), state.exit_code, state.oom_killed, signatures)
     return StartError(
@@ -59,8 +59,3 @@ def _explained(error: StartError, plan: Plan, home: Home) -> StartError:
             "container_exit_code": state.exit_code,
         },
     )
-
-
-def stop(plan: Plan, home: Home, report: Reporter) -> bool:
-    """Remove the server of a plan. False when there was none."""
-    return RUNTIMES[plan.runtime](home).stop(plan.name, report.detail)

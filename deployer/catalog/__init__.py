@@ -1,0 +1,21 @@
+"""What we know: engines, images, GPUs, quantizations and models, read from `profiles/` and checked."""
+
+from deployer.catalog.load import (
+    engine_text,
+    load_engine,
+    load_engines,
+    load_gpus,
+    load_knowledge,
+    load_models,
+    load_quantizations,
+)
+
+__all__ = [
+    "engine_text",
+    "load_engine",
+    "load_engines",
+    "load_gpus",
+    "load_knowledge",
+    "load_models",
+    "load_quantizations",
+]

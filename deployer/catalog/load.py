@@ -1,0 +1,138 @@
+"""The profiles folder, loaded and checked.
+
+`root` is the folder of profiles (default: the packaged one); its sibling `templates` holds the Dockerfiles. `overlay`
+is a user's folder of the same shape: a file there replaces the packaged file of the same name, or adds one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from deployer.catalog import check
+from deployer.catalog.document import read_document, read_text
+from deployer.catalog.recipe import recipe_of
+from deployer.catalog.shape import convert
+from deployer.errors import ProfileError
+from deployer.paths import data_dir
+from deployer.types import CatalogModel, EngineProfile, GpuModel, Knowledge, Quantization
+
+T = TypeVar("T")
+
+
+def load_knowledge(root: Path | None = None, overlay: Path | None = None) -> Knowledge:
+    """Every engine, GPU and quantization. Raises ProfileError for the first thing that is wrong."""
+    quantizations = load_quantizations(root, overlay)
+    engines = _engines(root, overlay, quantizations)
+    return Knowledge(engines=engines, gpus=load_gpus(root, overlay), quantizations=quantizations)
+
+
+def load_engines(root: Path | None = None, overlay: Path | None = None) -> tuple[EngineProfile, ...]:
+    """All engine profiles in order of file name, with their images' recipes. Raises ProfileError."""
+    return _engines(root, overlay, load_quantizations(root, overlay))
+
+
+def load_engine(name: str, root: Path | None = None, overlay: Path | None = None) -> EngineProfile:
+    """One engine profile. Raises ProfileError, also for an unknown name."""
+    return _engine(_engine_file(name, root, overlay), root, overlay, load_quantizations(root, overlay))
+
+
+def engine_text(name: str, root: Path | None = None, overlay: Path | None = None) -> str:
+    """The profile as written: its comments are the engine's documentation. Raises ProfileError."""
+    path = _engine_file(name, root, overlay)
+    return read_text(path, _label(path, root, overlay))
+
+
+def load_gpus(root: Path | None = None, overlay: Path | None = None) -> tuple[GpuModel, ...]:
+    """The table of GPUs by name. Raises ProfileError."""
+    return _table("gpus.yaml", tuple[GpuModel, ...], check.gpu_problems, root, overlay)
+
+
+def load_quantizations(root: Path | None = None, overlay: Path | None = None) -> tuple[Quantization, ...]:
+    """The table of quantizations. Raises ProfileError."""
+    return _table("quantizations.yaml", tuple[Quantization, ...], check.quantization_problems, root, overlay)
+
+
+def load_models(root: Path | None = None, overlay: Path | None = None) -> tuple[CatalogModel, ...]:
+    """The model catalog: every file of `models/`, each a list. Raises ProfileError, also for a name used twice."""
+    found: list[CatalogModel] = []
+    owners: dict[str, str] = {}
+    for path in _files("models", root, overlay):
+        label = _label(path, root, overlay)
+        models = convert(read_document(path, label), tuple[CatalogModel, ...], label)
+        _refuse(label, check.model_problems(models))
+        _refuse(label, _taken(models, owners, label))
+        found += models
+    return tuple(found)
+
+
+def _taken(models: Sequence[CatalogModel], owners: dict[str, str], label: str) -> Iterator[check.Problem]:
+    for index, model in enumerate(models):
+        for name in (model.name, *model.aliases):
+            owner = f"{model.name} of {label}"
+            if (other := owners.setdefault(name, owner)) != owner:
+                yield str(index), f"the name {name!r} is taken by {other}"
+
+
+def _engines(root: Path | None, overlay: Path | None, known: Sequence[Quantization]) -> tuple[EngineProfile, ...]:
+    return tuple(_engine(path, root, overlay, known) for path in _files("engines", root, overlay))
+
+
+def _engine(path: Path, root: Path | None, overlay: Path | None, known: Sequence[Quantization]) -> EngineProfile:
+    label = _label(path, root, overlay)
+    templates = _templates(root)
+    engine = convert(read_document(path, label), EngineProfile, label)
+    _refuse(label, check.engine_problems(engine, path.stem, {entry.name for entry in known}, templates))
+    images = tuple(msgspec.structs.replace(image, recipe=recipe_of(image, templates)) for image in engine.images)
+    return msgspec.structs.replace(engine, images=images)
+
+
+def _engine_file(name: str, root: Path | None, overlay: Path | None) -> Path:
+    files = {path.stem: path for path in _files("engines", root, overlay)}
+    if name not in files:
+        raise ProfileError(f"no engine {name!r}", hint=f"known engines: {', '.join(files)}")
+    return files[name]
+
+
+def _table(
+    name: str,
+    kind: type[T],
+    problems: Callable[[T], Iterable[check.Problem]],
+    root: Path | None,
+    overlay: Path | None,
+) -> T:
+    """One file that is a list of entries."""
+    path = _root(root) / name
+    if overlay is not None and (overlay / name).is_file():
+        path = overlay / name
+    label = _label(path, root, overlay)
+    entries = convert(read_document(path, label), kind, label)
+    _refuse(label, problems(entries))
+    return entries
+
+
+def _files(folder: str, root: Path | None, overlay: Path | None) -> tuple[Path, ...]:
+    """The YAML files of a folder by name, the overlay's instead of the packaged one of the same name."""
+    folders = [_root(root) / folder] + ([overlay / folder] if overlay is not None else [])
+    files = {path.name: path for place in folders for path in place.glob("*.yaml")}
+    return tuple(files[name] for name in sorted(files))
+
+
+def _root(root: Path | None) -> Path:
+    return root or data_dir("profiles")
+
+
+def _templates(root: Path | None) -> Path:
+    return _root(root).parent / "templates"
+
+
+def _label(path: Path, root: Path | None, overlay: Path | None) -> str:
+    if overlay is not None and path.is_relative_to(overlay):
+        return str(path)
+    return str(Path("profiles") / path.relative_to(_root(root)))
+
+
+def _refuse(label: str, problems: Iterable[check.Problem]) -> None:
+    for path, text in problems:
+        raise ProfileError(": ".join(part for part in (label, path, text) if part), hint="correct the file")

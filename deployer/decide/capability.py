@@ -1,0 +1,50 @@
+"""Which compiled code of an image a GPU can run, and up to which driver the GPU is supported.
+
+SASS runs on the same major capability with an equal or higher minor; PTX is compiled by the driver for any equal or
+higher capability; code for an architecture-specific target (`12.0a`) runs on exactly that capability.
+Source: CUDA C Programming Guide, "Application Compatibility".
+"""
+
+from typing import Literal
+
+from deployer.decide.version import capability
+from deployer.types import Gpu, GpuModel, ImageProfile
+
+Code = Literal["sass", "ptx"]
+
+LAST_DRIVERS = (((5, 0), "470"), ((7, 5), "580"))
+"""Below this capability, the newest driver branch with support: Kepler ends at R470; Maxwell, Pascal and Volta at R580
+(NVIDIA CUDA toolkit, driver and architecture matrix)."""
+
+
+def code_for(image: ImageProfile, gpu: Gpu) -> Code | None:
+    """The code that this GPU would run, or None when the image has none. The GPU's capability must be known."""
+    assert gpu.compute_capability is not None  # noqa: S101 - callers ask only where it is known
+    own = capability(gpu.compute_capability)
+    if any(_sass_runs(item, own) for item in image.sass):
+        return "sass"
+    if any(not item.endswith("a") and capability(item) <= own for item in image.ptx):
+        return "ptx"
+    return None
+
+
+def driver_floor(image: ImageProfile, code: Code) -> str | None:
+    """The oldest driver for this kind of code; PTX needs the toolkit's own driver, where the profile knows it."""
+    return (image.driver_min_ptx or image.driver_min) if code == "ptx" else image.driver_min
+
+
+def last_driver(gpu: Gpu, known: GpuModel | None) -> str | None:
+    """The newest driver branch that supports this NVIDIA GPU; None when it is still supported, or unknown."""
+    if gpu.vendor != "nvidia":
+        return None
+    if known is not None and known.last_driver is not None:
+        return known.last_driver
+    if gpu.compute_capability is None:
+        return None
+    own = capability(gpu.compute_capability)
+    return next((branch for below, branch in LAST_DRIVERS if own < below), None)
+
+
+def _sass_runs(item: str, own: tuple[int, int]) -> bool:
+    target = capability(item)
+    return target == own if item.endswith("a") else target[0] == own[0] and target[1] <= own[1]

@@ -1,0 +1,101 @@
+"""Fill what a host did not tell about its GPUs from what is known of them by name."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from deployer.types import Gpu, GpuModel, HostFacts
+
+FREE_RESERVE_MIB = 512
+"""Kept back where only the total memory of a GPU is known: driver, firmware and a desktop take some of it."""
+
+_BRANDS = re.compile(r"^(nvidia|geforce|tesla)+")
+
+
+def complete(host: HostFacts, gpus_table: Sequence[GpuModel]) -> tuple[HostFacts, tuple[str, ...]]:
+    """Host with GPU memory (MiB), vendor, architecture and capability filled by name, and a warning for each guess.
+
+    A GPU with an error is left as it is. A name that is not in the table stays unknown, with a warning.
+    """
+    table = by_name(gpus_table)
+    filled: list[Gpu] = []
+    warnings: list[str] = []
+    for gpu in host.gpus:
+        done, said = (gpu, ()) if gpu.error else _complete_gpu(gpu, lookup(gpu.name, table))
+        filled.append(done)
+        warnings.extend(said)
+    return msgspec.structs.replace(host, gpus=tuple(filled)), tuple(warnings)
+
+
+def by_name(gpus_table: Sequence[GpuModel]) -> dict[str, GpuModel]:
+    """The table by normalized name and alias; an earlier entry wins."""
+    found: dict[str, GpuModel] = {}
+    for model in gpus_table:
+        for name in (model.name, *model.aliases):
+            found.setdefault(_key(name), model)
+    return found
+
+
+def lookup(name: str | None, table: Mapping[str, GpuModel]) -> GpuModel | None:
+    """What is known of a GPU by its name, whatever the case, blanks and maker's words; None when unknown."""
+    return table.get(_key(name)) if name else None
+
+
+def label(gpu: Gpu) -> str:
+    """`GPU 0 (Tesla P40)`."""
+    return f"GPU {gpu.index} ({short_name(gpu)})"
+
+
+def short_name(gpu: Gpu) -> str:
+    """Name without the maker: `Tesla P40`."""
+    return (gpu.name or "unknown GPU").removeprefix("NVIDIA ")
+
+
+def _key(name: str) -> str:
+    squeezed = re.sub(r"[^a-z0-9]+", "", name.lower())
+    return _BRANDS.sub("", squeezed) or squeezed
+
+
+def _complete_gpu(gpu: Gpu, known: GpuModel | None) -> tuple[Gpu, tuple[str, ...]]:
+    warnings: list[str] = []
+    if known is not None:
+        gpu = _fill(gpu, known, warnings)
+    unknown = [word for word, value in _needed(gpu).items() if value is None]
+    if unknown:
+        warnings.append(f"{label(gpu)}: {' and '.join(unknown)} unknown: not reported, and not known by this name")
+    if gpu.memory_free_mib is None and gpu.memory_total_mib is not None:
+        held = sum(process.memory_mib or 0 for process in gpu.processes or ())
+        free = max(gpu.memory_total_mib - held - FREE_RESERVE_MIB, 0)
+        warnings.append(f"{label(gpu)}: free memory not reported; {free} MiB of {gpu.memory_total_mib} assumed")
+        gpu = msgspec.structs.replace(gpu, memory_free_mib=free)
+    return gpu, tuple(warnings)
+
+
+def _fill(gpu: Gpu, known: GpuModel, warnings: list[str]) -> Gpu:
+    guesses = {
+        "vendor": known.vendor,
+        "architecture": known.architecture,
+        "compute_capability": known.compute_capability,
+        "gfx": known.gfx,
+        "memory_total_mib": known.memory_mib,
+    }
+    missing = {field: value for field, value in guesses.items() if value is not None and getattr(gpu, field) is None}
+    told = {
+        "compute_capability": f"compute capability {known.compute_capability}",
+        "gfx": f"target {known.gfx}",
+        "memory_total_mib": f"{known.memory_mib} MiB",
+    }
+    said = [told[field] for field in missing if field in told]
+    if said:
+        warnings.append(f"{label(gpu)}: {' and '.join(said)} assumed from its name, not reported by the host")
+    return msgspec.structs.replace(gpu, **missing)
+
+
+def _needed(gpu: Gpu) -> dict[str, object]:
+    needed: dict[str, object] = {"memory": gpu.memory_total_mib}
+    if gpu.vendor in (None, "nvidia"):
+        needed["compute capability"] = gpu.compute_capability
+    if gpu.vendor == "amd":
+        needed["gfx target"] = gpu.gfx
+    return needed

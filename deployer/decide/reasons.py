@@ -1,0 +1,100 @@
+"""Short sentences for the reviewer: why this engine, image, model form, devices and settings."""
+
+from deployer.decide.candidates import describe
+from deployer.decide.capability import code_for, driver_floor, last_driver
+from deployer.decide.choose import ANY_IMAGE, Considered
+from deployer.decide.host import short_name
+from deployer.decide.score import Option
+from deployer.decide.version import capability
+from deployer.types import HostFacts, Request
+
+
+def reasons(option: Option, considered: Considered, host: HostFacts, request: Request) -> tuple[str, ...]:
+    """One sentence a decision, in the order in which a reviewer reads a compose file."""
+    return (
+        _image(option, considered, host),
+        _quantization(option, considered),
+        _devices(option),
+        _users(option, request),
+        _threads(option, host),
+    )
+
+
+def _image(option: Option, considered: Considered, host: HostFacts) -> str:
+    candidate, image = option.candidate, option.candidate.image
+    refused = {
+        item.image for item in considered.rejected if item.engine == candidate.engine.engine and item.rule != "memory"
+    }
+    refused -= {image.id, ANY_IMAGE}
+    others = f"; {len(refused)} other images were refused" if len(refused) > 1 else ""
+    why = [_meeting(option, host)]
+    if option.source.entry is not None:
+        why.append(f"verified on this host on {option.source.entry.verified_at[:10]}")
+    return f"{candidate.engine.engine} {image.version}, {image.id}: {'; '.join(why)}{others}"
+
+
+def _meeting(option: Option, host: HostFacts) -> str:
+    """How the image and the hardware meet."""
+    image, devices = option.candidate.image, option.candidate.devices
+    if image.accelerator == "cuda":
+        return _cuda(option, host)
+    if devices:
+        target = f", compiled for {devices[0].gpu.gfx}" if devices[0].gpu.gfx in image.gfx else ""
+        return f"{image.accelerator} for {describe(devices)}{target}"
+    if image.cpu_flags:
+        return f"the processor has {', '.join(image.cpu_flags)}, which it needs"
+    return "chooses the code for this processor when it starts"
+
+
+def _cuda(option: Option, host: HostFacts) -> str:
+    """Compiled code, driver floor and driver here, for the GPU that is hardest to please."""
+    image, now = option.candidate.image, host.nvidia.driver if host.nvidia else None
+    known = [device for device in option.candidate.devices if device.gpu.compute_capability]
+    if not known:
+        return f"CUDA {image.cuda or ''}".strip()
+    device = min(known, key=lambda item: capability(item.gpu.compute_capability or ""))
+    code = code_for(image, device.gpu)
+    floor = driver_floor(image, code) if code else None
+    kind = "machine code" if code == "sass" else "PTX"
+    needs = f", needs driver {floor}, here {now or 'unknown'}" if floor else ""
+    last = last_driver(device.gpu, device.known)
+    until = f"; {last} is the last driver branch for this GPU" if last else ""
+    return f"{kind} for compute capability {device.gpu.compute_capability} ({short_name(device.gpu)}){needs}{until}"
+
+
+def _quantization(option: Option, considered: Considered) -> str:
+    variant = option.candidate.variant
+    part = next(item for item in considered.ranked[0].parts if item.part == "quality")
+    speed = next(item for item in considered.ranked[0].parts if item.part == "speed")
+    return f"{variant.quantization}: {part.why.removeprefix(variant.quantization).lstrip(': ')}; {speed.why}"
+
+
+def _devices(option: Option) -> str:
+    layers = len(option.sizing.load.weights.layout.layer_bytes) + 1
+    offloaded = option.sizing.placement.offloaded
+    name = describe(option.candidate.devices)
+    if not option.candidate.devices:
+        return "CPU only: all layers in main memory"
+    split = option.sizing.settings.tensor_split
+    shared = f", split {' + '.join(str(count) for count in split)} by free memory" if split else ""
+    return (
+        f"{name}: {offloaded} of {layers} layers on the GPU{'s' if len(option.candidate.devices) > 1 else ''}{shared}"
+    )
+
+
+def _users(option: Option, request: Request) -> str:
+    settings = option.sizing.settings
+    plural = "s" if request.users != 1 else ""
+    asked = "as asked" if request.context is not None else "the usual size for a conversation"
+    if option.sizing.offer.given_up:
+        asked = "; ".join(option.sizing.offer.given_up)
+    return (
+        f"{settings.slots} slot{'s' if settings.slots != 1 else ''} for {request.users} user{plural}, "
+        f"{settings.context} tokens each ({asked}), KV cache {settings.kv_cache_type}"
+    )
+
+
+def _threads(option: Option, host: HostFacts) -> str:
+    count = option.sizing.settings.threads
+    source = "the cores this process may use" if host.cpu.available_cores else "the physical cores"
+    return f"{count} threads: {source if host.cpu.available_cores or host.cpu.cores else 'the cores are unknown'}"

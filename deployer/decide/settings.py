@@ -1,0 +1,189 @@
+"""Settings of a candidate: the best offer (slots, context, KV type) that fits, and where the layers go."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from deployer.decide.candidates import Candidate
+from deployer.decide.memory import Load
+from deployer.decide.placement import Placement, all_on_gpus, on_host, partly_on_gpus
+from deployer.decide.weights import Weights
+from deployer.types import Architecture, DeviceMemory, HostFacts, ModelSpec, Request, Settings
+
+DEFAULT_CONTEXT = 8192
+SMALLER_CONTEXTS = (4096, 2048)
+MAX_SLOTS = 64
+SLOTS_PER_CORE = 4
+"""On CPUs alone, more streams than this only wait for each other (258 tokens/s with 8 slots on 2 cores, 158 with 1)."""
+
+BATCH, MICRO_BATCH = 2048, 512
+"""llama-server's own defaults."""
+
+FALLBACK_THREADS = 4
+
+PROMPT_CACHE_MIB, PROMPT_CACHE_STEP_MIB = 8192, 256
+"""llama-server by itself keeps old prompts in up to this much main memory; here: a quarter of what is left."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What the users get, and in words what was given up against the best offer."""
+
+    slots: int
+    context: int
+    kv_type: str
+    steps_down: int = 0
+    given_up: tuple[str, ...] = ()
+
+
+class Sizing(msgspec.Struct, frozen=True):
+    """Settings that fit, with their memory."""
+
+    settings: Settings
+    offer: Offer
+    load: Load
+    placement: Placement
+
+
+class Shortage(msgspec.Struct, frozen=True):
+    """Why nothing fits: the device that is shortest of memory in the smallest offer."""
+
+    device: DeviceMemory
+    offer: Offer
+
+    @property
+    def missing_mib(self) -> int:
+        """How much more memory would do, in MiB."""
+        return self.device.total_mib + self.device.margin_mib - (self.device.available_mib or 0)
+
+
+def size(
+    candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request, weights: Weights
+) -> tuple[Sizing, ...] | Shortage:
+    """What fits, in the order of `offers`: the first offer with all layers in one place, and one that fills the GPUs.
+
+    The second is there only where the first gives something up. A Shortage says what is missing for the last offer.
+    """
+    found: list[Sizing] = []
+    last: tuple[Offer, Sequence[Placement]] | None = None
+    for offer in offers(candidate, host, model.architecture, request):
+        load = _load(model, weights, offer, request)
+        whole, part = _whole(candidate, host, load), None if found else _part(candidate, host, load)
+        fitting = next((placement for placement in whole if placement.memory.fits), None)
+        if fitting is not None:
+            found.append(Sizing(_settings(candidate, host, offer, fitting), offer, load, fitting))
+            break
+        if part is not None and part.memory.fits:
+            found.append(Sizing(_settings(candidate, host, offer, part), offer, load, part))
+        last = (offer, (*whole, part) if part is not None else whole)
+    if found:
+        return tuple(found)
+    assert last is not None  # noqa: S101 - there is always a best offer
+    offer, placements = last
+    return Shortage(min((_worst(placement.memory.devices) for placement in placements), key=_missing), offer)
+
+
+def offers(candidate: Candidate, host: HostFacts, architecture: Architecture, request: Request) -> Iterator[Offer]:
+    """Best first: a slot for each user, 8192 tokens, f16; then less context, then q8_0, then fewer slots.
+
+    The context is kept where the user gave one; every step says what was given up.
+    """
+    slots, contexts = wanted_slots(candidate, host, request), wanted_contexts(architecture, request)
+    for halvings in range(slots.bit_length()):
+        for kv_type in ("f16", "q8_0"):
+            for step, context in enumerate(contexts):
+                now = max(slots >> halvings, 1)
+                given_up = []
+                if step:
+                    given_up.append(f"{context} tokens of context instead of {contexts[0]}")
+                if kv_type != "f16":
+                    given_up.append("KV cache in q8_0 instead of f16 (half the memory, slightly less exact)")
+                if halvings:
+                    given_up.append(f"{now} of {slots} users served at once; the others wait their turn")
+                yield Offer(now, context, kv_type, step + 2 * (kv_type != "f16") + 4 * halvings, tuple(given_up))
+
+
+def wanted_slots(candidate: Candidate, host: HostFacts, request: Request) -> int:
+    """A slot for each user, up to 64; on CPUs alone up to 4 a core."""
+    cap = MAX_SLOTS if not candidate.on_cpu else min(MAX_SLOTS, SLOTS_PER_CORE * threads(host))
+    return max(min(request.users, cap), 1)
+
+
+def wanted_contexts(architecture: Architecture, request: Request) -> tuple[int, ...]:
+    """Tokens per slot, best first: the user's own number alone, else 8192 (or the model's maximum) and smaller."""
+    if request.context is not None:
+        return (request.context,)
+    best = min(architecture.context_max, DEFAULT_CONTEXT) if architecture.context_max > 0 else DEFAULT_CONTEXT
+    return (best, *(context for context in SMALLER_CONTEXTS if context < best))
+
+
+def threads(host: HostFacts) -> int:
+    """Cores that this process may use; half the hardware threads, or 4, where the cores are unknown."""
+    cpu = host.cpu
+    known = cpu.available_cores or cpu.cores or (cpu.threads // 2 if cpu.threads else None)
+    return max(known or FALLBACK_THREADS, 1)
+
+
+def host_available_mib(host: HostFacts) -> int | None:
+    """Main memory that can be used now, in MiB; None when unknown."""
+    known = [value for value in (host.memory.available_mib, host.memory.limit_mib) if value is not None]
+    return min(known) if known else host.memory.total_mib
+
+
+def _load(model: ModelSpec, weights: Weights, offer: Offer, request: Request) -> Load:
+    return Load(
+        architecture=model.architecture,
+        weights=weights,
+        context=offer.context,
+        slots=offer.slots,
+        kv_type=offer.kv_type,
+        micro_batch=MICRO_BATCH,
+        embedding=request.workload == "embedding",
+    )
+
+
+def _whole(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement, ...]:
+    """Everything on the GPUs, or everything in main memory for a CPU image."""
+    available = host_available_mib(host)
+    if not candidate.devices:
+        return (on_host(load, available_mib=available),)
+    return all_on_gpus(load, candidate.devices, accelerator=candidate.image.accelerator, host_mib=available)
+
+
+def _part(candidate: Candidate, host: HostFacts, load: Load) -> Placement | None:
+    """As many layers on the GPUs as fit."""
+    if not candidate.devices:
+        return None
+    available = host_available_mib(host)
+    return partly_on_gpus(load, candidate.devices, accelerator=candidate.image.accelerator, host_mib=available)
+
+
+def _settings(candidate: Candidate, host: HostFacts, offer: Offer, placement: Placement) -> Settings:
+    return Settings(
+        context=offer.context,
+        slots=offer.slots,
+        gpu_layers=placement.offloaded,
+        tensor_parallel=1,
+        kv_cache_type=offer.kv_type,
+        threads=threads(host),
+        batch=BATCH,
+        micro_batch=MICRO_BATCH,
+        tensor_split=placement.counts if len(candidate.devices) > 1 else (),
+        prompt_cache_mib=_prompt_cache_mib(placement),
+    )
+
+
+def _prompt_cache_mib(placement: Placement) -> int:
+    """A quarter of the main memory that the plan leaves, in steps of 256 MiB; nothing where that is unknown."""
+    host = placement.memory.devices[-1]
+    if host.available_mib is None:
+        return 0
+    left = max(host.available_mib - host.total_mib - host.margin_mib, 0)
+    return min(left // 4, PROMPT_CACHE_MIB) // PROMPT_CACHE_STEP_MIB * PROMPT_CACHE_STEP_MIB
+
+
+def _worst(devices: Sequence[DeviceMemory]) -> DeviceMemory:
+    return max(devices, key=_missing)
+
+
+def _missing(device: DeviceMemory) -> int:
+    return device.total_mib + device.margin_mib - device.available_mib if device.available_mib is not None else -1

@@ -1,0 +1,119 @@
+"""How an image will be had: verified here, pulled, built, or not an image at all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from deployer.decide.candidates import Device
+from deployer.decide.capability import code_for
+from deployer.decide.version import capability
+from deployer.errors import BadInputError
+from deployer.types import EngineProfile, ImageProfile, PlanImage, Request, VerifiedImage
+
+ARCH_ARGUMENT = "CUDA_ARCH"
+"""Build argument of a CUDA Dockerfile: the capabilities to compile for, as CMake writes them (`61;86`)."""
+
+
+class ImageSource(msgspec.Struct, frozen=True):
+    """Where an image comes from, and what to say when it is not the one that was wanted."""
+
+    kind: Literal["verified", "pull", "build", "none"]
+    recipe: str
+    build_args: dict[str, str]
+    entry: VerifiedImage | None = None
+    warning: str | None = None
+
+
+def image_source(
+    engine: EngineProfile,
+    image: ImageProfile,
+    devices: Sequence[Device],
+    verified: Iterable[VerifiedImage],
+    unavailable: Mapping[str, str],
+) -> ImageSource | str:
+    """The source of an image for these devices, or in words why it cannot be had.
+
+    An entry with the same recipe wins. When the image cannot be had, the newest entry of the same profile stands in.
+    """
+    arguments = build_arguments(image, devices)
+    recipe = image.recipe + _suffix(arguments)
+    if image.program is not None:
+        return ImageSource("none", recipe, {})
+    mine = [entry for entry in verified if (entry.engine, entry.profile) == (engine.engine, image.id)]
+    newest = sorted(mine, key=lambda entry: (entry.verified_at, entry.release), reverse=True)
+    same = next((entry for entry in newest if entry.recipe == recipe), None)
+    if same is not None:
+        return ImageSource("verified", recipe, arguments, same)
+    reason = unavailable.get(image.id)
+    if reason is None:
+        return ImageSource("build" if image.dockerfile is not None else "pull", recipe, arguments)
+    if not newest:
+        return reason
+    entry = newest[0]
+    said = (
+        f"image {image.id} {image.version} could not be had ({reason}); using {entry.image_id[:19]} of version "
+        f"{entry.engine_version} instead, verified on this host on {entry.verified_at[:10]}"
+    )
+    return ImageSource("verified", entry.recipe, arguments, entry, said)
+
+
+def build_arguments(image: ImageProfile, devices: Sequence[Device]) -> dict[str, str]:
+    """Build arguments of the profile, with the capabilities of the chosen devices for a CUDA build."""
+    if image.dockerfile is None:
+        return {}
+    if image.accelerator != "cuda":
+        return dict(image.build_args)
+    known = {device.gpu.compute_capability for device in devices} - {None}
+    ordered = sorted(known, key=lambda text: capability(text or ""))
+    return {**image.build_args, ARCH_ARGUMENT: ";".join((text or "").replace(".", "") for text in ordered)}
+
+
+def replaced(engine: EngineProfile, request: Request) -> EngineProfile:
+    """The engine with the asked image taken from `request.image_reference` instead; unchanged without one.
+
+    Raises BadInputError for a local program, which has no reference.
+    """
+    if request.image_reference is None:
+        return engine
+    images = tuple(
+        _with_reference(image, request.image_reference) if image.id == request.image else image
+        for image in engine.images
+    )
+    return msgspec.structs.replace(engine, images=images)
+
+
+def plan_image(image: ImageProfile, devices: Sequence[Device], source: ImageSource) -> PlanImage:
+    """The image as a plan records it. A verified entry brings its own content address."""
+    entry = source.entry
+    return PlanImage(
+        profile=image.id,
+        reference=entry.reference if entry else image.reference,
+        digest=entry.digest if entry else image.digest,
+        source=source.kind,
+        cuda=image.cuda,
+        accelerator=image.accelerator,
+        recipe=source.recipe,
+        image_id=entry.image_id if entry else None,
+        dockerfile=image.dockerfile,
+        build_args=source.build_args,
+        size_mib=image.size_mib,
+        ptx_only=any(device.gpu.compute_capability and code_for(image, device.gpu) == "ptx" for device in devices)
+        and image.accelerator == "cuda",
+    )
+
+
+def _with_reference(image: ImageProfile, reference: str) -> ImageProfile:
+    if image.program is not None:
+        raise BadInputError(
+            f"image {image.id} is the local program {image.program}; it cannot be taken from {reference}",
+            hint="choose an image profile that is pulled, or leave the reference out",
+        )
+    digest = reference.partition("@")[2] or None
+    return msgspec.structs.replace(
+        image, reference=reference, digest=digest, dockerfile=None, build_args={}, recipe=reference
+    )
+
+
+def _suffix(arguments: Mapping[str, str]) -> str:
+    return ":" + ",".join(f"{name}={value}" for name, value in sorted(arguments.items())) if arguments else ""

@@ -1,0 +1,163 @@
+"""What servers answer, read strictly: a missing or wrong field is an error with a name, never a KeyError."""
+
+import json
+import time
+from typing import Any
+
+import msgspec
+
+
+class ProtocolError(Exception):
+    """The server did not give a proper answer. `status` is the HTTP status where there was one."""
+
+    def __init__(self, message: str, *, status: int | None = None, refused: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.refused = refused
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `/v1/models`; `context` is in tokens per request where the server says it."""
+
+    id: str
+    context: int | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One function the model asks for; `arguments` is the JSON text as sent."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One chat answer. `reasoning` is apart from `content` where the server parts them."""
+
+    content: str
+    reasoning: str
+    finish_reason: str | None
+    tool_calls: tuple[ToolCall, ...]
+    model: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    seconds: float
+    measured_tokens_per_s: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Everything that was written: a reasoning model may spend a short answer on reasoning alone."""
+        return self.content or self.reasoning
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """The server's own decode speed where it reports one (llama.cpp `timings`), else tokens over whole seconds."""
+        if self.measured_tokens_per_s is not None:
+            return self.measured_tokens_per_s
+        return self.completion_tokens / self.seconds if self.completion_tokens and self.seconds > 0 else None
+
+
+def read_models(document: dict[str, Any]) -> tuple[Listed, ...]:
+    """Read `/v1/models`; raises ProtocolError."""
+    entries = document.get("data")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ProtocolError("/v1/models holds no list `data`")
+    return tuple(Listed(id=entry["id"], context=_context(entry)) for entry in entries if _is_text(entry.get("id")))
+
+
+def _context(entry: dict[str, Any]) -> int | None:
+    """llama.cpp `meta.n_ctx`, vLLM and SGLang `max_model_len`."""
+    meta = entry.get("meta")
+    return _number(meta.get("n_ctx")) if isinstance(meta, dict) else _number(entry.get("max_model_len"))
+
+
+def read_answer(document: dict[str, Any], *, seconds: float) -> Answer:
+    """Read a chat completion; raises ProtocolError naming what is missing."""
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise ProtocolError("the answer has no `choices`")
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        raise ProtocolError("the answer has no `choices[0].message`")
+    usage, timings = _mapping(document, "usage"), _mapping(document, "timings")
+    speed = timings.get("predicted_per_second")
+    return Answer(
+        content=_text(message.get("content")),
+        reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
+        finish_reason=_text(choices[0].get("finish_reason")) or None,
+        tool_calls=_tool_calls(message.get("tool_calls")),
+        model=_text(document.get("model")) or None,
+        prompt_tokens=_number(usage.get("prompt_tokens")),
+        completion_tokens=_number(usage.get("completion_tokens")),
+        total_tokens=_number(usage.get("total_tokens")),
+        seconds=seconds,
+        measured_tokens_per_s=float(speed) if isinstance(speed, int | float) and speed > 0 else None,
+    )
+
+
+class Answering:
+    """A streamed answer as it comes: text, and when each piece arrived, in seconds since the request."""
+
+    def __init__(self) -> None:
+        self.content = ""
+        self.arrived_s: list[float] = []
+        self.finished = False
+        self.completion_tokens: int | None = None
+        self._began = time.monotonic()
+
+    def take(self, line: bytes) -> None:
+        """Read one line of server-sent events; raises ProtocolError for data that is not JSON or is an error."""
+        if not line.startswith(b"data:"):
+            return
+        data = line.removeprefix(b"data:").strip()
+        if data == b"[DONE]":
+            self.finished = True
+            return
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError("a streamed event is not JSON") from error
+        if not isinstance(event, dict) or "error" in event:
+            raise ProtocolError("a streamed event is an error")
+        self._add(event)
+
+    def _add(self, event: dict[str, Any]) -> None:
+        tokens = _number(_mapping(event, "usage").get("completion_tokens"))
+        self.completion_tokens = self.completion_tokens if tokens is None else tokens
+        choices = event.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return
+        delta = _mapping(choices[0], "delta")
+        piece = _text(delta.get("content")) or _text(delta.get("reasoning_content"))
+        if piece:
+            self.content += piece
+            self.arrived_s.append(time.monotonic() - self._began)
+
+
+def _tool_calls(value: object) -> tuple[ToolCall, ...]:
+    calls = []
+    for call in value if isinstance(value, list) else []:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and _is_text(function.get("name")):
+            arguments = _text(function.get("arguments"))
+            calls.append(ToolCall(id=_text(call.get("id")), name=function["name"], arguments=arguments))
+    return tuple(calls)
+
+
+def _mapping(document: dict[str, Any], name: str) -> dict[str, Any]:
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,228 @@
+"""A small client for OpenAI-compatible servers that trusts nothing it is sent.
+
+Bodies are bounded in bytes and time, shapes are checked, redirects are not followed, and the key travels in one header.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from deployer.errors import BadInputError
+from deployer.health.answers import Answer, Answering, Listed, ProtocolError, read_answer, read_models
+
+if TYPE_CHECKING:
+    import requests
+
+Message = Mapping[str, object]
+
+BODY_LIMIT_BYTES = 8_000_000
+CONNECT_TIMEOUT_S = 5.0
+_BLOCK = 65_536
+_REDIRECTS = range(300, 400)
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Client:
+    """Requests to one server. Raises ProtocolError for whatever is not a proper answer; the key is never in it."""
+
+    def __init__(self, base_url: str, key: str | None, *, timeout_s: float = 120.0) -> None:
+        """`base_url` with or without `/v1`; raises BadInputError for one that is not HTTP, or for an unusable key."""
+        self.base_url = checked_url(base_url)
+        self._key = checked_key(key)
+        self._timeout_s = timeout_s
+
+    def health(self, path: str, *, timeout_s: float = 1.0) -> int:
+        """Return the HTTP status of a health path."""
+        with self._exchange("GET", path, key=self._key, timeout_s=timeout_s) as (response, _):
+            return int(response.status_code)
+
+    def models(self) -> tuple[Listed, ...]:
+        """Return what `/v1/models` lists."""
+        return read_models(self._json("GET", "/v1/models", None))
+
+    def chat(self, messages: Sequence[Message], *, model: str, max_tokens: int, **options: object) -> Answer:
+        """Return one whole answer of `/v1/chat/completions`; `options` are further fields of the request."""
+        body = {"model": model, "messages": list(messages), "max_tokens": max_tokens, **options}
+        began = time.monotonic()
+        document = self._json("POST", "/v1/chat/completions", body)
+        return read_answer(document, seconds=time.monotonic() - began)
+
+    def stream(self, messages: Sequence[Message], *, model: str, max_tokens: int, **options: object) -> Answering:
+        """Return one streamed answer, with the time of every piece."""
+        body = {"model": model, "messages": list(messages), "max_tokens": max_tokens, **options}
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        seen = Answering()
+        with self._exchange("POST", "/v1/chat/completions", body, key=self._key) as (response, chunks):
+            _refuse_failure(response, chunks)
+            for line in _lines(chunks):
+                seen.take(line)
+        return seen
+
+    def embed(self, text: str, *, model: str) -> int:
+        """Return the length of the vector that `/v1/embeddings` gives for `text`."""
+        document = self._json("POST", "/v1/embeddings", {"model": model, "input": text})
+        try:
+            vector = document["data"][0]["embedding"]
+            return len([float(number) for number in vector])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ProtocolError("the answer holds no embedding vector") from error
+
+    def status_without_key(self, path: str, body: Mapping[str, object]) -> int:
+        """Return the HTTP status that a request without any key gets."""
+        with self._exchange("POST", path, body, key=None) as (response, _):
+            return int(response.status_code)
+
+    def _json(self, method: str, path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
+        with self._exchange(method, path, body, key=self._key) as (response, chunks):
+            _refuse_failure(response, chunks)
+            text = b"".join(chunks)
+        document = _decoded(text)
+        if document is None:
+            raise ProtocolError(f"{path} did not answer with a JSON object but with {shown(text)}")
+        return document
+
+    @contextlib.contextmanager
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        key: str | None,
+        timeout_s: float | None = None,
+    ) -> Iterator[tuple["requests.Response", Iterator[bytes]]]:
+        """One request on a connection of its own; the body is read only as far as the caller reads it."""
+        import requests
+
+        total_s = timeout_s or self._timeout_s
+        headers = {"Connection": "close", "Accept-Encoding": "identity"}
+        headers |= {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            with (
+                _session(self.base_url) as session,
+                session.request(
+                    method,
+                    self.base_url + path,
+                    json=body,
+                    headers=headers,
+                    timeout=(min(CONNECT_TIMEOUT_S, total_s), total_s),
+                    stream=True,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                yield response, _bounded(response, time.monotonic() + total_s)
+        except requests.Timeout as error:
+            raise ProtocolError(f"{path} did not answer within {total_s:g} s") from error
+        except requests.ConnectionError as error:
+            raise ProtocolError(f"no connection to {self.base_url}: {_reason(error)}", refused=True) from error
+        except requests.RequestException as error:
+            raise ProtocolError(f"{path}: {type(error).__name__}") from error
+
+
+def checked_url(text: str) -> str:
+    """Return the server's address without `/v1` and trailing slashes; raises BadInputError."""
+    url = text.rstrip("/").removesuffix("/v1").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.query or parts.fragment:
+        raise BadInputError("this is not the address of an HTTP server", hint="write it as http://HOST:PORT")
+    return url
+
+
+def checked_key(key: str | None) -> str | None:
+    """Return the key when it can stand in a header; raises BadInputError without showing it."""
+    if key is None or not key.strip():
+        return None
+    stripped = key.strip()
+    if not stripped.isascii() or not stripped.isprintable() or " " in stripped:
+        raise BadInputError("the API key holds characters that a header cannot carry", hint="use letters and digits")
+    return stripped
+
+
+def shown(text: bytes, limit: int = 120) -> str:
+    """Return the start of a body for an error message, without control characters."""
+    start = text[:limit].decode("utf-8", "replace")
+    return repr("".join(letter if letter.isprintable() else " " for letter in start)) if text else "nothing"
+
+
+def _session(base_url: str) -> "requests.Session":
+    """Make a session that ignores netrc, and proxies for this machine, but honours them for others."""
+    import requests
+    import requests.utils
+
+    session = requests.Session()
+    session.trust_env = False
+    if urlsplit(base_url).hostname not in _LOOPBACK:
+        session.proxies.update(requests.utils.get_environ_proxies(base_url))
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+    return session
+
+
+def _bounded(response: "requests.Response", deadline: float) -> Iterator[bytes]:
+    """Yield the body as it comes; raises ProtocolError beyond the limit of bytes or time."""
+    import urllib3
+
+    size = 0
+    while True:
+        try:
+            chunk = response.raw.read1(_BLOCK)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ProtocolError("the connection was cut in the middle of the answer", refused=True) from error
+        if not chunk:
+            return
+        size += len(chunk)
+        if size > BODY_LIMIT_BYTES:
+            raise ProtocolError(f"the answer is larger than {BODY_LIMIT_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise ProtocolError("the answer did not end in time")
+        yield chunk
+
+
+def _refuse_failure(response: "requests.Response", chunks: Iterator[bytes]) -> None:
+    status = int(response.status_code)
+    if status in _REDIRECTS:
+        raise ProtocolError(f"HTTP {status}: it redirects; give the final address", status=status)
+    if status != 200:  # noqa: PLR2004 - OK
+        text = b"".join(chunks)
+        raise ProtocolError(f"HTTP {status}: {_said(text)}", status=status)
+
+
+def _said(text: bytes) -> str:
+    """The server's own error sentence where it has one."""
+    document = _decoded(text) or {}
+    error = document.get("error")
+    message = error.get("message") if isinstance(error, dict) else error or document.get("message")
+    return shown(message.encode(), 300) if isinstance(message, str) else shown(text)
+
+
+def _decoded(text: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _reason(error: Exception) -> str:
+    """The operating system's word, without the object dump that urllib3 adds."""
+    text = str(error)
+    for known in ("Connection refused", "Connection reset", "Name or service not known", "No route to host"):
+        if known in text:
+            return known.lower()
+    return "the connection was closed" if "closed" in text or "aborted" in text else type(error).__name__

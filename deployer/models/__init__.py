@@ -1,0 +1,35 @@
+"""Models: what the user named, what is known of it from its header alone, and how its files come to this machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deployer.models.progress import Progress
+from deployer.models.reference import (
+    CatalogReference,
+    HubReference,
+    PackageReference,
+    PathReference,
+    Reference,
+    parse_reference,
+)
+from deployer.models.resolve import resolve
+from deployer.types import ModelVariant
+
+__all__ = [
+    "CatalogReference",
+    "HubReference",
+    "PackageReference",
+    "PathReference",
+    "Progress",
+    "Reference",
+    "fetch",
+    "parse_reference",
+    "resolve",
+]
+
+
+def fetch(variant: ModelVariant, store: Path, on_progress: Callable[[Progress], None]) -> Path:
+    """Bring a variant to this machine and return its path; see `deployer.models.fetch.fetch`."""
+    from deployer.models.fetch import fetch as bring
+
+    return bring(variant, store, on_progress)

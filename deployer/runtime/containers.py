@@ -1,0 +1,197 @@
+"""Docker's own answers, asked by label through its API each time."""
+
+import contextlib
+import weakref
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import PreconditionError
+from deployer.runtime.interface import OnLine
+from deployer.runtime.lines import escape, readable, split_lines
+from deployer.runtime.naming import LABEL_NAME, LABEL_PLAN, project
+from deployer.types import ServerState, ServerStatus
+
+if TYPE_CHECKING:
+    import docker
+
+_PROJECT = "com.docker.compose.project"
+_TIMEOUT_S = 20
+_STATUS: dict[str, ServerStatus] = {
+    "created": "starting",
+    "running": "running",
+    "restarting": "restarting",
+    "paused": "exited",
+    "removing": "exited",
+    "exited": "exited",
+    "dead": "exited",
+}
+
+
+class Containers:
+    """Our containers and networks in one Docker Engine. Raises PreconditionError where it does not answer."""
+
+    @cached_property
+    def _docker(self) -> "docker.APIClient":
+        import docker
+        import docker.utils
+
+        with _answering():
+            client = docker.APIClient(timeout=_TIMEOUT_S, **docker.utils.kwargs_from_env())
+        weakref.finalize(self, client.close)
+        return client
+
+    def states(self, name: str | None) -> tuple[ServerState, ...]:
+        """Return one state a name, the newest container's, sorted by name; of one name or of all."""
+        with _answering():
+            newest: dict[str, dict[str, Any]] = {}
+            for entry in sorted(self._ours(name), key=lambda entry: entry["Created"]):
+                newest[entry["Labels"][LABEL_NAME]] = entry
+            inspected = (self._inspect(entry["Id"]) for _, entry in sorted(newest.items()))
+            return tuple(_state(container) for container in inspected if container)
+
+    def refuse_foreign(self, name: str) -> None:
+        """Raise PreconditionError where something that lacks our label has the name of our project or container."""
+        with _answering():
+            for entry in self._docker.containers(all=True):
+                if self._is_foreign(entry, name):
+                    shown = escape(entry["Names"][0].lstrip("/")) if entry["Names"] else entry["Id"][:12]
+                    raise PreconditionError(
+                        f"the container {shown} has the name of this deployment but is not ours"
+                        f" (it lacks the label {LABEL_NAME}={name})",
+                        hint=f"remove it yourself (docker rm -f {shown}), or choose another --name",
+                        details={"container": entry["Id"]},
+                    )
+            for network in self._docker.networks(names=[f"{project(name)}_"]):
+                if network["Name"].startswith(f"{project(name)}_") and not _is_our_network(network, name):
+                    shown = escape(network["Name"])
+                    raise PreconditionError(
+                        f"the network {shown} has the name of this deployment but is not ours",
+                        hint=f"remove it yourself (docker network rm {shown}), or choose another --name",
+                        details={"network": network["Id"]},
+                    )
+
+    def remove_created(self, name: str) -> None:
+        """Remove our containers that were made but never started: what a failed start leaves."""
+        with _answering():
+            for entry in self._ours(name):
+                if entry["State"] == "created":
+                    self._remove(entry["Id"])
+
+    def remove(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
+        """Stop and remove our containers, then their networks; False when there was nothing."""
+        with _answering():
+            containers = self._ours(name)
+            for entry in containers:
+                on_line(f"stopping {name} (container {entry['Id'][:12]})")
+                self._stop(entry["Id"], timeout_s)
+                self._remove(entry["Id"])
+            return self._remove_networks(name) or bool(containers)
+
+    def logs(self, name: str, *, tail: int | None, follow: bool, since: datetime | None, on_line: OnLine) -> None:
+        """Hand over the newest container's log line by line; nothing when there is no container."""
+        with _answering():
+            ours = sorted(self._ours(name), key=lambda entry: entry["Created"])
+            if not ours:
+                return
+            chunks = self._docker.logs(
+                ours[-1]["Id"],
+                stream=True,
+                follow=follow,
+                tail="all" if tail is None else max(tail, 0),
+                since=since.timestamp() if since else None,
+            )
+            with contextlib.closing(chunks):
+                for line in split_lines(chunks):
+                    on_line(readable(line))
+
+    def _ours(self, name: str | None) -> list[dict[str, Any]]:
+        label = LABEL_NAME if name is None else f"{LABEL_NAME}={name}"
+        entries: list[dict[str, Any]] = self._docker.containers(all=True, filters={"label": label})
+        return entries
+
+    def _is_foreign(self, entry: dict[str, Any], name: str) -> bool:
+        if entry["Labels"].get(LABEL_NAME) == name:
+            return False
+        taken = {f"/{project(name)}", f"/{project(name)}-llm-1"}
+        return entry["Labels"].get(_PROJECT) == project(name) or bool(taken & set(entry["Names"]))
+
+    def _inspect(self, container_id: str) -> dict[str, Any] | None:
+        import docker
+
+        try:
+            found: dict[str, Any] = self._docker.inspect_container(container_id)
+        except docker.errors.NotFound:
+            return None
+        return found
+
+    def _stop(self, container_id: str, timeout_s: float) -> None:
+        import docker
+
+        with contextlib.suppress(docker.errors.NotFound):
+            self._docker.stop(container_id, timeout=max(int(timeout_s), 1))
+
+    def _remove(self, container_id: str) -> None:
+        import docker
+
+        try:
+            self._docker.remove_container(container_id, v=True, force=True)
+        except docker.errors.NotFound:
+            pass
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # noqa: PLR2004 - another request removes it already
+                raise
+
+    def _remove_networks(self, name: str) -> bool:
+        """Remove the project's networks, unless a container that is not ours belongs to the project."""
+        import docker
+
+        if any(self._is_foreign(entry, name) for entry in self._docker.containers(all=True)):
+            return False
+        removed = False
+        for network in self._docker.networks(names=[f"{project(name)}_"]):
+            if network["Name"].startswith(f"{project(name)}_") and _is_our_network(network, name):
+                with contextlib.suppress(docker.errors.NotFound):
+                    self._docker.remove_network(network["Id"])
+                    removed = True
+        return removed
+
+
+def _is_our_network(network: dict[str, Any], name: str) -> bool:
+    """Our label, or Compose's own mark of our project: its containers are checked for our label apart."""
+    labels = network.get("Labels") or {}
+    return labels.get(LABEL_NAME) == name or (LABEL_NAME not in labels and labels.get(_PROJECT) == project(name))
+
+
+def _state(container: dict[str, Any]) -> ServerState:
+    state, labels = container["State"], container["Config"]["Labels"]
+    ended = state["Status"] in {"exited", "dead", "restarting"}
+    return ServerState(
+        name=labels[LABEL_NAME],
+        runtime="compose",
+        status=_STATUS.get(state["Status"], "exited"),
+        container_id=container["Id"],
+        pid=state.get("Pid") or None,
+        started_at=state.get("StartedAt"),
+        restarts=container.get("RestartCount", 0),
+        exit_code=state.get("ExitCode") if ended else None,
+        oom_killed=state.get("OOMKilled"),
+        image_id=container.get("Image"),
+        health=(state.get("Health") or {}).get("Status"),
+        plan_hash=labels.get(LABEL_PLAN),
+        detail=escape(state.get("Error") or "") or ("paused" if state["Status"] == "paused" else None),
+    )
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Say plainly when Docker does not answer."""
+    import docker
+    import requests
+
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        said = escape(str(error))[:300]
+        raise PreconditionError(f"Docker does not answer as it should: {said}", hint="deployer doctor") from error

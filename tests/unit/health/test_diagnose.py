@@ -1,0 +1,67 @@
+import pytest
+
+from deployer.health import diagnose
+from deployer.types import FailureSignature
+
+SIGNATURES = (
+    FailureSignature(pattern=r"failed to allocate buffer for kv cache", cause="too little memory", hint="less context"),
+    FailureSignature(pattern=r"invalid magic characters", cause="not a GGUF file", hint="fetch it again"),
+    FailureSignature(pattern=r"exiting due to model loading error", cause="the model did not load", hint="see the log"),
+)
+
+
+def test_the_specific_signature_goes_before_its_wrapper() -> None:
+    log = "loading\nexiting due to model loading error\nlater: invalid magic characters: 'x'\n"
+    assert diagnose(log, 1, False, SIGNATURES).cause == "not a GGUF file"
+    assert diagnose("exiting due to model loading error", 1, False, SIGNATURES).cause == "the model did not load"
+
+
+def test_a_signature_goes_before_the_words_of_the_exit_status() -> None:
+    assert diagnose("failed to allocate buffer for kv cache", 134, False, SIGNATURES).hint == "less context"
+
+
+def test_the_memory_killer_goes_before_everything() -> None:
+    found = diagnose("exiting due to model loading error", 137, True, SIGNATURES)
+    assert "memory limit" in found.cause
+    assert "context" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (125, "Docker could not"),
+        (132, "instruction"),
+        (134, "SIGABRT"),
+        (135, "shared memory"),
+        (137, "SIGKILL"),
+        (139, "SIGSEGV"),
+    ],
+)
+def test_exit_statuses_in_words(status: int, words: str) -> None:
+    found = diagnose("", status, False, SIGNATURES)
+    assert words in found.cause
+    assert str(status) in found.cause
+    assert found.hint
+
+
+def test_an_unknown_failure_shows_its_last_line() -> None:
+    assert diagnose("one\ntwo\n\n", 3, None, ()).cause == "the server ended with exit status 3; its last line: two"
+    assert "wrote nothing" in diagnose("", 3, None, ()).cause
+    assert diagnose("", None, None, ()).cause == "the log is empty"
+
+
+def test_control_characters_never_come_through() -> None:
+    found = diagnose("\x1b]0;owned\x07\x1b[31mred\x1b[0m \x9b31m\u202egnp.exe\x00\r\n", 1, False, ())
+    assert found.lines == ("red 31mgnp.exe",)
+
+
+def test_the_last_lines_and_the_one_that_matched() -> None:
+    log = "\n".join(["invalid magic characters", *(f"line {number}" for number in range(100))])
+    found = diagnose(log, 1, False, SIGNATURES)
+    assert len(found.lines) == 20
+    assert found.lines[0] == "invalid magic characters"
+    assert found.lines[-1] == "line 99"
+
+
+def test_a_very_long_line_is_cut() -> None:
+    assert len(diagnose("x" * 1_000_000, 1, False, ()).lines[0]) == 500
