@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from deployer.cli.output import printable
-from deployer.types import DeviceMemory, Gpu, HostFacts, Outcome, Plan, ScorePart
+from deployer.types import DeviceMemory, Gpu, HostFacts, Outcome, OutcomeImage, Plan, ScorePart
 
 BAR_WIDTH = 30
 
@@ -160,8 +160,8 @@ def outcome(found: Outcome) -> None:
     )
 
 
-def _image(image: dict[str, str | None]) -> str:
-    name = image["reference"] or image["profile"] or ""
-    if image["source"] == "verified":
+def _image(image: OutcomeImage) -> str:
+    name = image.reference or image.profile
+    if image.source == "verified":
         return f"{name}, the image verified here before"
-    return f"{name}, now verified here" if image["id"] else name
+    return f"{name}, now verified here" if image.id else name

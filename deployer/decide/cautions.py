@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from deployer.decide.candidates import Candidate, describe
 from deployer.decide.capability import last_driver
 from deployer.decide.choose import Considered
 from deployer.decide.command import overridden
-from deployer.decide.host import short_name
+from deployer.decide.host import label, short_name
+from deployer.decide.rules import DEVICE_RULES, first_refusal
 from deployer.decide.rules_device import repair_injection
 from deployer.decide.score import Option
 from deployer.decide.settings import FALLBACK_THREADS, host_available_mib
@@ -54,6 +57,19 @@ def gpu_unused(case: Case) -> str | None:
 
 
 _GPU_RULES = ("container-gpu-injection", "driver", "ptx-driver", "last-driver", "compute-capability", "gfx", "memory")
+
+
+def odd_card(case: Case) -> str | None:
+    """GPUs that the chosen image cannot use, and why."""
+    if not case.candidate.devices:
+        return None
+    said = []
+    for device in case.considered.devices:
+        alone = msgspec.structs.replace(case.candidate, devices=(device,))
+        refused = first_refusal(DEVICE_RULES, alone, case.host, case.model, case.request)
+        if refused is not None:
+            said.append(f"{label(device.gpu)} is left out: {refused[1]}")
+    return "; ".join(said) or None
 
 
 def last_branch(case: Case) -> str | None:
@@ -193,6 +209,7 @@ def _nvidia(case: Case) -> bool:
 CAUTIONS: tuple[Callable[[Case], str | None], ...] = (
     image_stands_in,
     gpu_unused,
+    odd_card,
     last_branch,
     given_up,
     partial_offload,

@@ -8,7 +8,7 @@ from deployer.decide import rules, speed
 from deployer.decide.candidates import Candidate, Device, describe, device_sets, usable_devices
 from deployer.decide.host import by_name
 from deployer.decide.score import Option, Qualities, score, total
-from deployer.decide.settings import Shortage, size
+from deployer.decide.settings import Shortage, Sizing, size
 from deployer.decide.source import ImageSource, image_source, replaced
 from deployer.decide.weights import Weights, weights_of
 from deployer.types import (
@@ -21,6 +21,7 @@ from deployer.types import (
     Rejection,
     Request,
     ScorePart,
+    SpeedEstimate,
     VerifiedImage,
 )
 
@@ -53,6 +54,11 @@ class Considered(msgspec.Struct, frozen=True):
     rejected: tuple[Rejection, ...]
     near: tuple[NearMiss, ...]
     warnings: tuple[str, ...]
+    devices: tuple[Device, ...] = ()
+
+
+_Same = tuple[str, tuple[tuple[int, str | None], ...], ModelVariant]
+"""Accelerator, devices and variant: images that share them need the same memory and are as fast."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -67,6 +73,7 @@ class _Question(msgspec.Struct, frozen=True):
     weights: tuple[Weights, ...]
     rejected: dict[Rejection, None]
     near: list[NearMiss]
+    sizes: dict[_Same, tuple[tuple[Sizing, SpeedEstimate], ...] | Shortage]
 
     def refusal(self, group: tuple[rules.Rule, ...], candidate: Candidate) -> tuple[str, str] | None:
         return rules.first_refusal(group, candidate, self.host, self.model, self.request)
@@ -75,6 +82,18 @@ class _Question(msgspec.Struct, frozen=True):
         rule, reason = refused
         found = Rejection(engine=engine.engine, image=image, quantization=quantization, rule=rule, reason=reason)
         self.rejected[found] = None
+
+    def sized(self, candidate: Candidate, weights: Weights) -> tuple[tuple[Sizing, SpeedEstimate], ...] | Shortage:
+        devices = tuple((device.gpu.index, device.gpu.uuid) for device in candidate.devices)
+        key = (candidate.image.accelerator, devices, candidate.variant)
+        if key not in self.sizes:
+            found = size(candidate, self.host, self.model, self.request, weights)
+            self.sizes[key] = (
+                found
+                if isinstance(found, Shortage)
+                else tuple((item, speed.estimate(candidate, self.host, item)) for item in found)
+            )
+        return self.sizes[key]
 
 
 def consider(
@@ -90,11 +109,11 @@ def consider(
     devices, warnings = usable_devices(host, request, by_name(knowledge.gpus))
     known = {(item.name, item.format): item for item in knowledge.quantizations}
     weights = tuple(_weights(variant, model, known) for variant in model.variants)
-    question = _Question(request, host, model, verified, unavailable, devices, weights, {}, [])
+    question = _Question(request, host, model, verified, unavailable, devices, weights, {}, [], {})
     options = [option for engine in knowledge.engines for option in _try_engine(replaced(engine, request), question)]
     ranked = [Ranked(option, parts := score(option, known), total(parts)) for option in options]
     ordered = sorted(ranked, key=lambda item: -item.total)
-    return Considered(tuple(ordered), tuple(question.rejected), tuple(question.near), warnings)
+    return Considered(tuple(ordered), tuple(question.rejected), tuple(question.near), warnings, devices)
 
 
 def _weights(variant: ModelVariant, model: ModelSpec, known: Qualities) -> Weights:
@@ -178,10 +197,9 @@ def _try_candidate(
     candidate: Candidate, source: ImageSource, weights: Weights, question: _Question
 ) -> Iterator[Option]:
     """The options of a candidate that fits in memory: all layers on the GPUs, or a part of them."""
-    sized = size(candidate, question.host, question.model, question.request, weights)
+    sized = question.sized(candidate, weights)
     if not isinstance(sized, Shortage):
-        for sizing in sized:
-            yield Option(candidate, sizing, speed.estimate(candidate, question.host, sizing), source)
+        yield from (Option(candidate, sizing, expected, source) for sizing, expected in sized)
         return
     reason = shortage_sentence(candidate, sized, question.request)
     question.near.append(NearMiss(candidate, sized, reason))

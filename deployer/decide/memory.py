@@ -36,33 +36,53 @@ PIPELINE_COPIES = 4
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What is to be served: sizes that do not depend on where a layer goes. `context` is tokens per slot."""
+    """What is to be served, with the sizes that do not depend on where a layer goes; made by `make_load`.
+
+    `cells` are KV cells of one slot, `tokens` what is computed at once, the rest are bytes.
+    """
 
     architecture: Architecture
     weights: Weights
-    context: int
     slots: int
-    kv_type: str
-    micro_batch: int
-    embedding: bool = False
-
-    @property
-    def cells(self) -> int:
-        """KV cells of one slot: an explicit number of slots gives each its own stream, padded to 256.
-
-        Source: llama.cpp src/llama-context.cpp, `n_ctx_seq`.
-        """
-        return math.ceil(self.context / CELL_PADDING) * CELL_PADDING
+    cells: int
+    tokens: int
+    embedding: bool
+    kv_layer_bytes: int
+    mask_bytes: int
+    host_compute_bytes: int
 
 
-def kv_layer_bytes(load: Load) -> int:
-    """KV cache of one layer for all slots: K and V rows of `kv_heads * head_dim` elements.
+def make_load(
+    architecture: Architecture,
+    weights: Weights,
+    *,
+    context: int,
+    slots: int,
+    kv_type: str = "f16",
+    micro_batch: int = 512,
+    embedding: bool = False,
+) -> Load:
+    """Sizes of serving `slots` conversations of `context` tokens.
 
-    Source: llama.cpp src/llama-kv-cache.cpp, `n_embd_k_gqa` and `n_embd_v_gqa`.
+    An explicit number of slots gives each its own stream of cells, padded to 256 (llama.cpp src/llama-context.cpp,
+    `n_ctx_seq`). KV: K and V rows of `kv_heads * head_dim` elements (src/llama-kv-cache.cpp). Mask: one stream, half
+    precision (src/llama-graph.cpp). A GPU build keeps the mask and the input embeddings in pinned host memory.
     """
-    architecture = load.architecture
-    row = architecture.kv_heads * architecture.head_dim * KV_BYTES[load.kv_type]
-    return int(2 * row * load.cells * load.slots)
+    cells = math.ceil(context / CELL_PADDING) * CELL_PADDING
+    tokens = min(micro_batch, cells * slots)
+    row = architecture.kv_heads * architecture.head_dim * KV_BYTES[kv_type]
+    mask = cells * tokens * 2
+    return Load(
+        architecture=architecture,
+        weights=weights,
+        slots=slots,
+        cells=cells,
+        tokens=tokens,
+        embedding=embedding,
+        kv_layer_bytes=int(2 * row * cells * slots),
+        mask_bytes=mask,
+        host_compute_bytes=mask + architecture.embedding * tokens * 4,
+    )
 
 
 def output_buffer_bytes(load: Load) -> int:
@@ -76,7 +96,7 @@ def compute_bytes(load: Load, *, on_gpu: bool) -> int:
     `n_ubatch * 4 * (3 * n_ff + 3 * n_embd) + mask`, with 5 instead of 3 for `n_embd` on a CPU; exact for dense llama
     models, an upper bound elsewhere. Logits count one token a slot, and a whole micro-batch for embeddings.
     """
-    architecture, tokens = load.architecture, micro_batch(load)
+    architecture, tokens = load.architecture, load.tokens
     wide, embedding = architecture.feed_forward, architecture.embedding
     columns = 3 * wide + (3 if on_gpu else 5) * embedding
     if architecture.experts:
@@ -85,22 +105,7 @@ def compute_bytes(load: Load, *, on_gpu: bool) -> int:
         columns = 3 * wide + (3 if on_gpu else 5) * embedding + 2 * used * embedding
     outputs = tokens if load.embedding else min(load.slots, tokens)
     logits = (architecture.vocabulary + embedding) * outputs * 4
-    return max(tokens * 4 * columns + mask_bytes(load), logits)
-
-
-def mask_bytes(load: Load) -> int:
-    """Attention mask of one stream, half precision (llama.cpp src/llama-graph.cpp)."""
-    return load.cells * micro_batch(load) * 2
-
-
-def host_compute_bytes(load: Load) -> int:
-    """What a GPU build keeps in pinned host memory: the mask and the input embeddings of a micro-batch."""
-    return mask_bytes(load) + load.architecture.embedding * micro_batch(load) * 4
-
-
-def micro_batch(load: Load) -> int:
-    """Tokens computed at once: never more than the whole context."""
-    return min(load.micro_batch, load.cells * load.slots)
+    return max(tokens * 4 * columns + load.mask_bytes, logits)
 
 
 def gpu_compute_bytes(load: Load, *, gpus: int, offloaded: int) -> int:
@@ -113,7 +118,7 @@ def gpu_compute_bytes(load: Load, *, gpus: int, offloaded: int) -> int:
     base = compute_bytes(load, on_gpu=True)
     if offloaded <= layers:
         return base + max(load.weights.layout.layer_bytes[: layers + 1 - offloaded], default=0)
-    return base + (host_compute_bytes(load) * (PIPELINE_COPIES - 1) if gpus > 1 else 0)
+    return base + (load.host_compute_bytes * (PIPELINE_COPIES - 1) if gpus > 1 else 0)
 
 
 def gpu_overhead_mib(accelerator: Accelerator, architecture: Architecture) -> int:
@@ -129,16 +134,18 @@ def margin_mib(total_mib: int, basis: Basis) -> int:
 
 
 def gpu_memory(
-    load: Load, *, name: str, weights: int, layers: int, gpus: int, offloaded: int, accelerator: Accelerator,
-    available_mib: int | None,
-) -> DeviceMemory:  # fmt: skip
-    """Estimate for one GPU that holds `weights` bytes and the KV cache of `layers` layers."""
+    load: Load, *, name: str, weights: int, layers: int, compute: int, overhead_mib: int, available_mib: int | None
+) -> DeviceMemory:
+    """Estimate for one GPU that holds `weights` bytes and the KV cache of `layers` layers.
+
+    `compute` and `overhead_mib` are those of `gpu_compute_bytes` and `gpu_overhead_mib`.
+    """
     return _device(
         name,
         weights=weights,
-        kv=kv_layer_bytes(load) * layers,
-        compute=gpu_compute_bytes(load, gpus=gpus, offloaded=offloaded),
-        overhead_mib=gpu_overhead_mib(accelerator, load.architecture),
+        kv=load.kv_layer_bytes * layers,
+        compute=compute,
+        overhead_mib=overhead_mib,
         basis=load.weights.basis,
         available_mib=available_mib,
     )
@@ -151,11 +158,11 @@ def host_memory(load: Load, *, offloaded: int, available_mib: int | None) -> Dev
     """
     layout, layers = load.weights.layout, len(load.weights.layout.layer_bytes)
     kept = layers if not offloaded else layers + 1 - offloaded
-    compute = host_compute_bytes(load) if offloaded else compute_bytes(load, on_gpu=False)
+    compute = load.host_compute_bytes if offloaded else compute_bytes(load, on_gpu=False)
     return _device(
         "host",
         weights=layout.input_bytes + sum(layout.layer_bytes[:kept]) + (0 if offloaded else layout.output_bytes),
-        kv=kv_layer_bytes(load) * kept,
+        kv=load.kv_layer_bytes * kept,
         compute=compute + output_buffer_bytes(load),
         overhead_mib=HOST_OVERHEAD_MIB + (HOST_GPU_OVERHEAD_MIB if offloaded else 0),
         basis=load.weights.basis,

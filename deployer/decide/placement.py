@@ -12,10 +12,11 @@ import msgspec
 
 from deployer.decide.candidates import Device
 from deployer.decide.memory import MARGIN, MIB, Load, gpu_compute_bytes, gpu_memory, gpu_overhead_mib, host_memory
-from deployer.decide.memory import kv_layer_bytes as layer_kv
 from deployer.types import Accelerator, MemoryPlan
 
 _ROUNDING = 4 * MIB
+_EVEN = 1 << 30
+"""Stands for the memory of every GPU where one is unknown, so that all get the same share."""
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -54,16 +55,18 @@ def all_on_gpus(
 def partly_on_gpus(
     load: Load, devices: Sequence[Device], *, accelerator: Accelerator, host_mib: int | None
 ) -> Placement | None:
-    """As many layers as these GPUs hold, the rest in main memory; None when not even one fits beside the output."""
-    packed = _packed(_sums(load), _rooms(load, devices, accelerator, offloaded=1))
-    if not 1 < sum(packed) <= len(load.weights.layout.layer_bytes):
-        return None
-    return _place(load, devices, packed, accelerator, host_mib)
+    """As many layers as these GPUs hold, at most all but one, the rest in main memory.
+
+    None when not even one fits beside the output.
+    """
+    but_one = _sums(load)[1:]
+    packed = _packed(but_one, _rooms(load, devices, accelerator, offloaded=1))
+    return _place(load, devices, packed, accelerator, host_mib) if sum(packed) > 1 else None
 
 
 def _sums(load: Load) -> list[int]:
     """Bytes of the first n items with their KV cache; the items are the layers, then the output."""
-    kv = layer_kv(load)
+    kv = load.kv_layer_bytes
     return list(
         accumulate([*(size + kv for size in load.weights.layout.layer_bytes), load.weights.output_bytes], initial=0)
     )
@@ -74,16 +77,9 @@ def _rooms(load: Load, devices: Sequence[Device], accelerator: Accelerator, *, o
     fixed = gpu_overhead_mib(accelerator, load.architecture) * MIB
     fixed += gpu_compute_bytes(load, gpus=len(devices), offloaded=offloaded)
     margin, part = MARGIN[load.weights.basis]
-    unknown = any(device.gpu.memory_free_mib is None for device in devices)
-    return [
-        max(
-            int(((1 << 30 if unknown else device.gpu.memory_free_mib or 0) - margin) * MIB / (1 + part))
-            - fixed
-            - _ROUNDING,
-            0,
-        )
-        for device in devices
-    ]
+    free = [device.gpu.memory_free_mib for device in devices]
+    known = [_EVEN if None in free else size or 0 for size in free]
+    return [max(int((size - margin) * MIB / (1 + part)) - fixed - _ROUNDING, 0) for size in known]
 
 
 def _balanced(sums: Sequence[int], rooms: Sequence[int]) -> tuple[int, ...]:
@@ -112,6 +108,8 @@ def _place(
     layout, offloaded = load.weights.layout, sum(counts)
     layers = len(layout.layer_bytes)
     start = layers + 1 - offloaded
+    compute = gpu_compute_bytes(load, gpus=len(devices), offloaded=offloaded)
+    overhead = gpu_overhead_mib(accelerator, load.architecture)
     estimates = []
     for device, count in zip(devices, counts, strict=True):
         end = start + count
@@ -122,9 +120,8 @@ def _place(
                 name=device.gpu.uuid or f"gpu{device.gpu.index}",
                 weights=sum(held) + (load.weights.output_bytes if count and end == layers + 1 else 0),
                 layers=len(held),
-                gpus=len(devices),
-                offloaded=offloaded,
-                accelerator=accelerator,
+                compute=compute,
+                overhead_mib=overhead,
                 available_mib=device.gpu.memory_free_mib,
             )
         )

@@ -10,7 +10,7 @@ import msgspec
 from deployer.decide.candidates import describe
 from deployer.decide.cautions import Case
 from deployer.decide.cautions import warnings as cautions
-from deployer.decide.choose import Considered, NearMiss, Ranked, consider
+from deployer.decide.choose import ANY_IMAGE, Considered, NearMiss, Ranked, consider
 from deployer.decide.command import command
 from deployer.decide.host import complete
 from deployer.decide.reasons import reasons
@@ -26,6 +26,7 @@ from deployer.types import (
     PlanDevice,
     PlanModel,
     PlanRequest,
+    Rejection,
     Request,
     RunnerUp,
     ScorePart,
@@ -111,14 +112,23 @@ def no_fit(request: Request, model: ModelSpec, considered: Considered) -> NoFitE
         return NoFitError(
             f"nothing can serve {model.name}: no engine is known", hint="deployer engines", details=details
         )
-    last = min(
-        considered.rejected, key=lambda item: _FIXABLE.index(item.rule) if item.rule in _FIXABLE else len(_FIXABLE)
-    )
+    first = _most_fixable(model, considered.rejected)
+    which = first.image if first.image != ANY_IMAGE else first.quantization
+    where = f"{first.engine} {which}" if which else first.engine
     return NoFitError(
-        f"nothing on this host can serve {model.name}; nearest: {last.engine} {last.image}: {last.reason}",
+        f"nothing on this host can serve {model.name}; nearest: {where}: {first.reason}",
         hint="every reason: deployer plan MODEL --explain",
         details=details,
     )
+
+
+def _most_fixable(model: ModelSpec, rejected: Sequence[Rejection]) -> Rejection:
+    """What a person can most easily do something about; first what refuses every form of the model."""
+    wide = [item for item in rejected if item.image == ANY_IMAGE]
+    everything = {item.quantization for item in wide}
+    if None in everything or everything >= {variant.quantization for variant in model.variants}:
+        rejected = wide
+    return min(rejected, key=lambda item: _FIXABLE.index(item.rule) if item.rule in _FIXABLE else len(_FIXABLE))
 
 
 _FIXABLE = (

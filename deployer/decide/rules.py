@@ -22,9 +22,14 @@ class Rule(NamedTuple):
     check: Check
 
 
+def asked_for(wanted: str | None, name: str) -> bool:
+    """True when nothing was asked for, or exactly this, whatever the case."""
+    return wanted is None or wanted.casefold() == name.casefold()
+
+
 def forced_engine(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """Another engine was asked for."""
-    if request.engine is None or request.engine == candidate.engine.engine:
+    if asked_for(request.engine, candidate.engine.engine):
         return None
     return f"engine {request.engine} was asked for; leave out --engine to allow {candidate.engine.engine}"
 
@@ -58,10 +63,10 @@ def context(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Re
 
 def forced_quantization(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """Another quantization was asked for."""
-    wanted = request.quantization
-    if wanted is None or wanted.casefold() == candidate.variant.quantization.casefold():
+    own = candidate.variant.quantization
+    if asked_for(request.quantization, own):
         return None
-    return f"quantization {wanted} was asked for; leave out --quant to allow {candidate.variant.quantization}"
+    return f"quantization {request.quantization} was asked for; leave out --quant to allow {own}"
 
 
 def model_format(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -96,7 +101,7 @@ def model_source(candidate: Candidate, host: HostFacts, model: ModelSpec, reques
 
 def forced_image(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """Another image was asked for."""
-    if request.image is None or request.image == candidate.image.id:
+    if asked_for(request.image, candidate.image.id):
         return None
     return f"image {request.image} was asked for; leave out --image to allow {candidate.image.id}"
 

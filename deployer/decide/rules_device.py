@@ -128,9 +128,10 @@ def container_gpu_injection(candidate: Candidate, host: HostFacts, model: ModelS
         return None
     if container.nvidia_toolkit is not None or any("nvidia.com/gpu" in name for name in container.cdi or ()):
         return None
+    name = (container.engine or "the container engine").capitalize()
     return (
-        f"{container.engine or 'the container engine'} cannot hand NVIDIA GPUs to containers: no nvidia runtime and no "
-        f"CDI device; install the package nvidia-container-toolkit, then: {repair_injection(container)}"
+        f"{name} cannot hand NVIDIA GPUs to containers: no nvidia runtime and no CDI device; install the package "
+        f"nvidia-container-toolkit, then: {repair_injection(container)}"
     )
 
 

@@ -1,11 +1,11 @@
 """Settings of a candidate: the best offer (slots, context, KV type) that fits, and where the layers go."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from deployer.decide.candidates import Candidate
-from deployer.decide.memory import Load
+from deployer.decide.memory import Load, make_load
 from deployer.decide.placement import Placement, all_on_gpus, on_host, partly_on_gpus
 from deployer.decide.weights import Weights
 from deployer.types import Architecture, DeviceMemory, HostFacts, ModelSpec, Request, Settings
@@ -44,6 +44,10 @@ class Sizing(msgspec.Struct, frozen=True):
     placement: Placement
 
 
+Way = Callable[[Candidate, HostFacts, Load], tuple[Placement, ...]]
+"""How layers may be placed: placements to try, the best first."""
+
+
 class Shortage(msgspec.Struct, frozen=True):
     """Why nothing fits: the device that is shortest of memory in the smallest offer."""
 
@@ -62,24 +66,30 @@ def size(
     """What fits, in the order of `offers`: the first offer with all layers in one place, and one that fills the GPUs.
 
     The second is there only where the first gives something up. A Shortage says what is missing for the last offer.
+    A way that does not fit with the last offer, which needs the least of everything, is not tried with the others.
     """
-    found: list[Sizing] = []
-    last: tuple[Offer, Sequence[Placement]] | None = None
-    for offer in offers(candidate, host, model.architecture, request):
+
+    def fitting(offer: Offer, way: Way) -> Sizing | None:
         load = _load(model, weights, offer, request)
-        whole, part = _whole(candidate, host, load), None if found else _part(candidate, host, load)
-        fitting = next((placement for placement in whole if placement.memory.fits), None)
-        if fitting is not None:
-            found.append(Sizing(_settings(candidate, host, offer, fitting), offer, load, fitting))
-            break
-        if part is not None and part.memory.fits:
-            found.append(Sizing(_settings(candidate, host, offer, part), offer, load, part))
-        last = (offer, (*whole, part) if part is not None else whole)
-    if found:
-        return tuple(found)
-    assert last is not None  # noqa: S101 - there is always a best offer
-    offer, placements = last
-    return Shortage(min((_worst(placement.memory.devices) for placement in placements), key=_missing), offer)
+        placed = next((placement for placement in way(candidate, host, load) if placement.memory.fits), None)
+        return None if placed is None else Sizing(_settings(candidate, host, offer, placed), offer, load, placed)
+
+    best = next(offers(candidate, host, model.architecture, request))
+    if (sizing := fitting(best, all_layers)) is not None:
+        return (sizing,)
+    every = tuple(offers(candidate, host, model.architecture, request))
+    last = every[-1]
+    ways = [way for way in (all_layers, some_layers) if fitting(last, way) is not None]
+    found = [_first(fitting(offer, way) for offer in every) for way in ways]
+    if not found:
+        smallest = _load(model, weights, last, request)
+        tried = (*all_layers(candidate, host, smallest), *some_layers(candidate, host, smallest))
+        return Shortage(min((_worst(placement.memory.devices) for placement in tried), key=_missing), last)
+    return tuple(found)
+
+
+def _first(found: Iterable[Sizing | None]) -> Sizing:
+    return next(item for item in found if item is not None)
 
 
 def offers(candidate: Candidate, host: HostFacts, architecture: Architecture, request: Request) -> Iterator[Offer]:
@@ -130,9 +140,9 @@ def host_available_mib(host: HostFacts) -> int | None:
 
 
 def _load(model: ModelSpec, weights: Weights, offer: Offer, request: Request) -> Load:
-    return Load(
-        architecture=model.architecture,
-        weights=weights,
+    return make_load(
+        model.architecture,
+        weights,
         context=offer.context,
         slots=offer.slots,
         kv_type=offer.kv_type,
@@ -141,7 +151,7 @@ def _load(model: ModelSpec, weights: Weights, offer: Offer, request: Request) ->
     )
 
 
-def _whole(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement, ...]:
+def all_layers(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement, ...]:
     """Everything on the GPUs, or everything in main memory for a CPU image."""
     available = host_available_mib(host)
     if not candidate.devices:
@@ -149,12 +159,13 @@ def _whole(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement
     return all_on_gpus(load, candidate.devices, accelerator=candidate.image.accelerator, host_mib=available)
 
 
-def _part(candidate: Candidate, host: HostFacts, load: Load) -> Placement | None:
+def some_layers(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement, ...]:
     """As many layers on the GPUs as fit."""
     if not candidate.devices:
-        return None
+        return ()
     available = host_available_mib(host)
-    return partly_on_gpus(load, candidate.devices, accelerator=candidate.image.accelerator, host_mib=available)
+    placed = partly_on_gpus(load, candidate.devices, accelerator=candidate.image.accelerator, host_mib=available)
+    return () if placed is None else (placed,)
 
 
 def _settings(candidate: Candidate, host: HostFacts, offer: Offer, placement: Placement) -> Settings:

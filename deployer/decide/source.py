@@ -76,8 +76,9 @@ def replaced(engine: EngineProfile, request: Request) -> EngineProfile:
     """
     if request.image_reference is None:
         return engine
+    asked = (request.image or "").casefold()
     images = tuple(
-        _with_reference(image, request.image_reference) if image.id == request.image else image
+        _with_reference(image, request.image_reference) if image.id.casefold() == asked else image
         for image in engine.images
     )
     return msgspec.structs.replace(engine, images=images)

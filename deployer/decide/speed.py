@@ -2,7 +2,6 @@
 
 from deployer.decide.candidates import Candidate
 from deployer.decide.host import short_name
-from deployer.decide.memory import kv_layer_bytes
 from deployer.decide.settings import Sizing
 from deployer.decide.version import capability
 from deployer.types import Accelerator, HostFacts, SpeedEstimate
@@ -68,7 +67,7 @@ def _bytes_read(sizing: Sizing, start: int, end: int) -> float:
     load = sizing.load
     layers = load.weights.layout.layer_bytes
     held = layers[start:end]
-    kv = kv_layer_bytes(load) / load.slots / 2 * len(held)
+    kv = load.kv_layer_bytes / load.slots / 2 * len(held)
     output = load.weights.output_bytes if start <= len(layers) < end else 0
     return sum(held) * load.weights.active_layer_share + kv + output
 

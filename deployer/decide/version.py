@@ -1,8 +1,10 @@
 """Versions as numbers: drivers, CUDA toolkits and compute capabilities."""
 
+import functools
 import re
 
 
+@functools.lru_cache(maxsize=1024)
 def numbers(text: str) -> tuple[int, ...]:
     """`535.183.01` to `(535, 183, 1)`; text without a digit gives `()`."""
     return tuple(int(part) for part in re.findall(r"\d+", text))

@@ -45,6 +45,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     total_tokens: int | None
     seconds: float
     measured_tokens_per_s: float | None = None
+    prompt_tokens_per_s: float | None = None
 
     @property
     def text(self) -> str:
@@ -82,7 +83,6 @@ def read_answer(document: dict[str, Any], *, seconds: float) -> Answer:
     if not isinstance(message, dict):
         raise ProtocolError("the answer has no `choices[0].message`")
     usage, timings = _mapping(document, "usage"), _mapping(document, "timings")
-    speed = timings.get("predicted_per_second")
     return Answer(
         content=_text(message.get("content")),
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
@@ -93,7 +93,8 @@ def read_answer(document: dict[str, Any], *, seconds: float) -> Answer:
         completion_tokens=_number(usage.get("completion_tokens")),
         total_tokens=_number(usage.get("total_tokens")),
         seconds=seconds,
-        measured_tokens_per_s=float(speed) if isinstance(speed, int | float) and speed > 0 else None,
+        measured_tokens_per_s=_speed(timings.get("predicted_per_second")),
+        prompt_tokens_per_s=_speed(timings.get("prompt_per_second")),
     )
 
 
@@ -157,6 +158,10 @@ def _is_text(value: object) -> bool:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _speed(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 < value < float("inf") else None
 
 
 def _number(value: object) -> int | None:

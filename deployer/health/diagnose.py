@@ -7,6 +7,7 @@ from deployer.types import FailureSignature, Value
 
 LINES = 20
 _LINE_LIMIT = 500
+_OURS = "deployer: "  # what a supervisor of ours adds to a log
 
 # ECMA-48 escape sequences, then what is left of C0, DEL, C1 and bidirectional overrides.
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -43,11 +44,18 @@ _OUT_OF_MEMORY = (
 
 
 class Diagnosis(Value, frozen=True, kw_only=True):
-    """The cause in one sentence, the way out, and the lines that show it (the matching one and the last ones)."""
+    """The cause in one sentence, the way out, and the lines that show it (the matching one and the last ones).
+
+
+    `known` is False when neither the log nor the exit status has a meaning that we know: what was seen from outside
+    is then the better sentence.
+    """
 
     cause: str
     hint: str
     lines: tuple[str, ...]
+    known: bool
+    known: bool = True
 
 
 def diagnose(
@@ -71,7 +79,7 @@ def diagnose(
             shown = last if found in last else (found, *last[1:])
             return Diagnosis(cause=signature.cause, hint=signature.hint, lines=shown)
     cause, hint = _from_status(exit_code, last)
-    return Diagnosis(cause=cause, hint=hint, lines=last)
+    return Diagnosis(cause=cause, hint=hint, lines=last, known=exit_code in _EXITS)
 
 
 def clean(text: str) -> str:
@@ -92,8 +100,9 @@ def exit_in_words(exit_code: int | None, *, oom_killed: bool | None) -> str:
 def _from_status(exit_code: int | None, last: tuple[str, ...]) -> tuple[str, str]:
     if exit_code is not None and exit_code in _EXITS:
         return _EXITS[exit_code]
-    said = f"; its last line: {last[-1]}" if last else " and wrote nothing"
+    own = [line for line in last if not line.startswith(_OURS)]
+    said = f"; its last line: {own[-1]}" if own else " and wrote nothing"
     hint = "read the log: deployer logs"
     if exit_code is None:
-        return f"no known cause is in the log{said}" if last else "the log is empty", hint
+        return f"no known cause is in the log{said}" if own else "the log is empty", hint
     return f"the server ended with exit status {exit_code}{said}", hint

@@ -29,8 +29,11 @@ def gate(
     timeout_s: float,
     *,
     last_line: Callable[[], str | None] | None = None,
+    answer_timeout_s: float = 120.0,
 ) -> HealthReport:
     """Wait until the server is ready, prove that it serves, and hold; times are seconds of a monotonic clock.
+
+    `timeout_s` bounds the wait for readiness, `answer_timeout_s` each proof after it: slow hosts answer slowly.
 
     `watch` asks the runtime; it is called about every 0.4 s from a second thread. `last_line` gives the engine's own
     last log line, told to `on_step` every 5 s while loading. Raises StartError; its `details` hold `cause`, `check`,
@@ -38,7 +41,8 @@ def gate(
     """
     with Watch(watch) as watched:
         passage = _Passage(plan, key, watched, on_step, timeout_s)
-        return passage.run(last_line)
+        passage.wait(last_line)
+        return passage.prove(answer_timeout_s)
 
 
 def server_url(plan: Plan) -> str:
@@ -55,22 +59,23 @@ class _Passage:
         self._began = time.monotonic()
         self._timeout_s = timeout_s
         self._checks: list[Check] = []
+        self._speed: float | None = None
+        self._prompt_speed = plan.speed.prompt_tokens_per_s
 
-    def run(self, last_line: Callable[[], str | None] | None) -> HealthReport:
-        self._wait(last_line)
+    def prove(self, answer_timeout_s: float) -> HealthReport:
+        """Run every proof on the ready server, and hold."""
         ready_at = time.monotonic()
-        self._pass("ready", f"{self._plan.health.path} answered 200", ready_at - self._began)
-        self._on_step(f"ready after {ready_at - self._began:.1f} s")
-        speeds = [self._prove(probe) for probe in probes(self._plan, self._key)]
+        ready_after_s = ready_at - self._began
+        self._pass("ready", f"{self._plan.health.path} answered 200", ready_after_s)
+        self._on_step(f"ready after {ready_after_s:.1f} s")
+        for probe in probes(self._plan, self._key):
+            self._run(probe, answer_timeout_s)
         self._hold(ready_at)
-        measured = [speed for speed in speeds if speed is not None]
-        return HealthReport(
-            ready_after_s=round(ready_at - self._began, 3),
-            checks=tuple(self._checks),
-            tokens_per_s=round(measured[0], 1) if measured else None,
-        )
+        speed = None if self._speed is None else round(self._speed, 1)
+        return HealthReport(ready_after_s=round(ready_after_s, 3), checks=tuple(self._checks), tokens_per_s=speed)
 
-    def _wait(self, last_line: Callable[[], str | None] | None) -> None:
+    def wait(self, last_line: Callable[[], str | None] | None) -> None:
+        """Poll the health path until it answers 200."""
         client = Client(server_url(self._plan), self._key)
         say_at, last = self._began + SAY_EVERY_S, "nothing answered"
         while True:
@@ -93,19 +98,19 @@ class _Passage:
         said = f": {line.strip()[:160]}" if line and line.strip() else ""
         return f"loading since {time.monotonic() - self._began:.0f} s{said}"
 
-    def _prove(self, probe: Probe) -> float | None:
-        """Run one probe; returns the speed where it measured one."""
+    def _run(self, probe: Probe, timeout_s: float) -> None:
         if self._watched.fallen():
             raise self._failed(probe.name, "")
         began = time.monotonic()
         try:
-            finding = probe.run(Client(server_url(self._plan), self._key, timeout_s=max(self._left_s(), 0.1)))
+            finding = probe.run(Client(server_url(self._plan), self._key, timeout_s=timeout_s), self._prompt_speed)
         except ProtocolError as error:
             self._watched.fallen(_SETTLE_S if error.refused else 0.0)
             raise self._failed(probe.name, error.message) from error
         self._pass(probe.name, finding.detail, time.monotonic() - began)
         self._on_step(f"{probe.name}: {finding.detail}")
-        return finding.tokens_per_s
+        self._speed = finding.tokens_per_s or self._speed
+        self._prompt_speed = finding.prompt_tokens_per_s or self._prompt_speed
 
     def _hold(self, ready_at: float) -> None:
         """At least one second without a restart, overlapped with the probes."""

@@ -6,7 +6,6 @@ an image that once worked must still be here on the night it is needed.
 
 import hashlib
 import re
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -70,6 +69,8 @@ def build(
     for a tag or an argument name that Docker would not take; PreconditionError without Engine or BuildKit. When it is
     interrupted the build ends with its processes, and neither image nor folder is left.
     """
+    import tempfile
+
     parse_reference(tag)
     for argument in build_args:
         if not _ARGUMENT.fullmatch(argument):
@@ -99,7 +100,9 @@ def keep(image: LocalImage) -> LocalImage:
 
 def recipe_of(dockerfile_text: str, build_args: Mapping[str, str]) -> str:
     """`dockerfile:<sha256>` of the text without comment and blank lines, and the arguments in order of name."""
-    lines = [line for line in dockerfile_text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line.rstrip() for line in dockerfile_text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     arguments = ",".join(f"{name}={build_args[name]}" for name in sorted(build_args))
     return f"dockerfile:{digest}" + (f":{arguments}" if arguments else "")

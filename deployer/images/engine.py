@@ -1,9 +1,7 @@
 """The Docker Engine, read through its API: how it reaches registries, and how much room it has."""
 
 import contextlib
-import ipaddress
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +11,19 @@ import msgspec
 from deployer.errors import ImageUnavailableError, PreconditionError
 
 if TYPE_CHECKING:
+    import ipaddress
+
     from docker import DockerClient
 
 TIMEOUT_S = 10
 _MIB = 1024 * 1024
 _RESERVE_MIB = 1024
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
+_START = "start it with `sudo systemctl start docker`, or set DOCKER_HOST"
 _NO_ENGINE = (
     ("Permission denied", "this user may not use it", "run the command with sudo, or use rootless Docker"),
-    ("No such file", "nothing is there", "start it with `sudo systemctl start docker`, install it, or set DOCKER_HOST"),
-    ("refused", "it does not answer", "start it with `sudo systemctl start docker`, or set DOCKER_HOST"),
+    ("No such file", "nothing is there", f"{_START}; where there is no Docker yet, install it"),
+    ("refused", "it does not answer", _START),
     ("timed out", "it did not answer in time", "look at `systemctl status docker` and `journalctl -u docker`"),
 )
 
@@ -43,6 +45,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_insecure(self, host: str) -> bool:
         """Tell whether the Engine talks plain HTTP to this registry (`host[:port]`): loopback, or listed as such."""
+        import ipaddress
+
         bare = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
         if bare == "localhost" or host in self.insecure or bare in self.insecure:
             return True
@@ -50,7 +54,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
             address = ipaddress.ip_address(bare.strip("[]"))
         except ValueError:
             return False
-        return address.is_loopback or any(address in network for network in _networks(self.insecure))
+        return address.is_loopback or any(_contains(name, address) for name in self.insecure)
 
 
 @contextlib.contextmanager
@@ -60,14 +64,17 @@ def engine(timeout_s: int = TIMEOUT_S) -> Iterator["DockerClient"]:
     import docker.errors
     import requests
 
+    host = _host()
     try:
+        if host.startswith("unix://"):
+            _knock(host.removeprefix("unix://"), timeout_s)
         client = docker.from_env(timeout=timeout_s, use_ssh_client=True)
         try:
             yield client
         finally:
             client.close()
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
-        raise _no_engine(str(error)) from error
+        raise _no_engine(host, str(error)) from error
 
 
 def engine_settings() -> EngineSettings:
@@ -94,6 +101,8 @@ def free_mib(settings: EngineSettings) -> int | None:
     """Free space where the Engine keeps images, in MiB; None where this machine cannot see it."""
     if settings.remote or settings.root is None:
         return None
+    import shutil
+
     try:
         return shutil.disk_usage(settings.root).free // _MIB
     except OSError:
@@ -116,13 +125,32 @@ def check_space(needed_mib: int, settings: EngineSettings | None = None, reserve
     )
 
 
-def _no_engine(text: str) -> PreconditionError:
-    where = os.environ.get("DOCKER_HOST") or "its socket"
+def _host() -> str:
+    """Where the docker command line would go: DOCKER_HOST, else the current context, else the default socket."""
+    from docker import ContextAPI
+    from docker.errors import DockerException
+
+    host = os.environ.get("DOCKER_HOST")
+    with contextlib.suppress(DockerException, OSError, ValueError, KeyError):
+        host = host or ContextAPI.kwargs_from_context().get("base_url")
+    return (host or _DEFAULT_HOST).replace("http+unix://", "unix://")
+
+
+def _knock(path: str, timeout_s: int) -> None:
+    """Connect once: the reason of a failure is plain here, and the library would leave its socket open."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.settimeout(timeout_s)
+        knock.connect(path)
+
+
+def _no_engine(host: str, text: str) -> PreconditionError:
     for mark, reason, hint in _NO_ENGINE:
         if mark in text:
-            return PreconditionError(f"the Docker Engine cannot be used at {where}: {reason}", hint=hint)
+            return PreconditionError(f"the Docker Engine cannot be used at {host}: {reason}", hint=hint)
     return PreconditionError(
-        f"the Docker Engine cannot be used at {where}: {text[:300]}", hint="`docker info` shows the same problem"
+        f"the Docker Engine cannot be used at {host}: {text[:300]}", hint="`docker info` shows the same problem"
     )
 
 
@@ -144,7 +172,10 @@ def _go_architecture(machine: str | None) -> str | None:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine or "", machine)
 
 
-def _networks(names: tuple[str, ...]) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    for name in names:
-        with contextlib.suppress(ValueError):
-            yield ipaddress.ip_network(name)
+def _contains(network: str, address: "ipaddress.IPv4Address | ipaddress.IPv6Address") -> bool:
+    import ipaddress
+
+    try:
+        return address in ipaddress.ip_network(network)
+    except ValueError:
+        return False

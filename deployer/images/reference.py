@@ -50,7 +50,8 @@ def parse_reference(text: str) -> ImageReference:
         head, tag = rest, ""
     registry, repository = _split(head)
     good = (
-        _HOST.fullmatch(registry)
+        not _DIGEST.fullmatch(text)
+        and _HOST.fullmatch(registry)
         and _REPOSITORY.fullmatch(repository)
         and len(head) <= _MAX_NAME
         and (not colon or not head or "/" in rest.rpartition(":")[2] or _TAG.fullmatch(tag))

@@ -6,7 +6,6 @@ Protocol: github.com/distribution/distribution docs/content/spec/api.md and spec
 import contextlib
 import os
 import re
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,6 +222,8 @@ HINTS = {
 
 def _verify(settings: EngineSettings, host: str) -> str | bool:
     """The CA that Docker would use for this registry, else the user's choice, else the system's bundle."""
+    import ssl
+
     own = settings.certificates / host / "ca.crt"
     with contextlib.suppress(OSError):
         if own.is_file():

@@ -13,6 +13,7 @@ from deployer.models.reference import (
     parse_reference,
 )
 from deployer.models.resolve import resolve
+from deployer.models.stored import StoredModel, commit_of, remove, stored
 from deployer.types import ModelVariant
 
 __all__ = [
@@ -22,14 +23,18 @@ __all__ = [
     "PathReference",
     "Progress",
     "Reference",
+    "StoredModel",
+    "commit_of",
     "fetch",
     "parse_reference",
+    "remove",
     "resolve",
+    "stored",
 ]
 
 
 def fetch(variant: ModelVariant, store: Path, on_progress: Callable[[Progress], None]) -> Path:
-    """Bring a variant to this machine and return its path; see `deployer.models.fetch.fetch`."""
-    from deployer.models.fetch import fetch as bring
+    """Bring a variant to this machine and return its path; see `deployer.models.fetching.fetch`."""
+    from deployer.models.fetching import fetch as bring
 
     return bring(variant, store, on_progress)

@@ -62,11 +62,11 @@ def refusal(repo: str, revision: str | None, status: int, headers: Any) -> HubEr
         return HubError(f"the hub does not accept the token (status {status})", hint=_SIGN_IN)
     if code == "GatedRepo" or status == HTTPStatus.FORBIDDEN:
         whose = "this token has no access" if signed_in() else "no token is set"
-        hint = f"accept its terms at {endpoint()}/{repo}, then {_SIGN_IN}"
+        hint = f"accept its terms at {page(repo)}, then {_SIGN_IN}"
         return HubError(f"hf:{repo} is gated, and {whose} (status {status})", hint=hint)
     if code in {"RevisionNotFound", "EntryNotFound"}:
         missing = f"revision {printable(revision or 'main')!r}" if code[0] == "R" else "such file in that commit"
-        return HubError(f"hf:{repo} has no {missing}", hint=f"see {endpoint()}/{repo}/tree/main")
+        return HubError(f"hf:{repo} has no {missing}", hint=f"see {page(repo)}/tree/main")
     if code == "RepoNotFound" or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}:
         hint = f"check the name; for a private or gated model {_SIGN_IN}"
         return HubError(f"hf:{repo} does not exist, or is private (status {status})", hint=hint)
@@ -85,6 +85,11 @@ def unreachable(cause: str) -> HubError:
 def host() -> str:
     """Name of the hub, for messages."""
     return printable(urlsplit(endpoint()).netloc.rpartition("@")[2])
+
+
+def page(repo: str) -> str:
+    """Address of a repository's page, for messages: without a name and password that the endpoint may hold."""
+    return f"{urlsplit(endpoint()).scheme}://{host()}/{repo}"
 
 
 def signed_in() -> bool:

@@ -7,12 +7,12 @@ import msgspec
 
 from deployer.errors import HubError
 from deployer.models import architecture, gguf, hf_config, hub, local
-from deployer.models.fetch import model_files, variant_path
 from deployer.models.gguf_names import gguf_sets, known_quantization, model_name, named_quantization
 from deployer.models.hub_files import HubFiles
 from deployer.models.names import printable, slug
 from deployer.models.reference import HubReference
 from deployer.models.remote import WINDOW, RemoteSource
+from deployer.models.selection import model_files, variant_path
 from deployer.models.store import Manifest, RepoFile, Repository, RepoStore
 from deployer.types import ModelSpec, ModelVariant
 

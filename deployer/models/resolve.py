@@ -16,6 +16,7 @@ from deployer.models.reference import (
     PathReference,
     parse_reference,
 )
+from deployer.models.selection import here
 from deployer.models.store import RepoStore
 from deployer.types import CatalogModel, CatalogVariant, ModelSpec, ModelVariant
 
@@ -102,8 +103,6 @@ def _place(variant: CatalogVariant, store: Path) -> tuple[Path | None, bool]:
 
 
 def _hub_place(reference: HubReference, variant: CatalogVariant, store: Path) -> tuple[Path, bool]:
-    from deployer.models.fetch import here
-
     wanted = variant.files or ((reference.file,) if reference.file else ())
     if (found := here(store, reference, wanted, variant.format)) is not None:
         return found, True

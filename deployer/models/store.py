@@ -6,7 +6,6 @@ A file appears in a commit's folder only after its hash was checked; partial dow
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,12 +67,11 @@ class RepoStore(msgspec.Struct, frozen=True):
         return [_load(path) for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
 
     def find(self, revision: str | None) -> Manifest | None:
-        """Newest manifest for a branch, tag or commit (`main` when None)."""
-        wanted = revision or "main"
-        return next(
-            (found for found in self.manifests() if wanted == found.repository.commit or wanted in found.revisions),
-            None,
-        )
+        """Newest manifest for a branch, tag or commit.
+
+        None stands for the main branch: what was fetched as `main`, or by a commit that no other branch named.
+        """
+        return next((found for found in self.manifests() if _answers(found, revision)), None)
 
     def complete(self, manifest: Manifest, names: Sequence[str]) -> bool:
         """True when every named file was verified and still has its size."""
@@ -97,6 +95,8 @@ class RepoStore(msgspec.Struct, frozen=True):
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
+    import tempfile
+
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -117,6 +117,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _answers(manifest: Manifest, revision: str | None) -> bool:
+    if revision is not None:
+        return revision == manifest.repository.commit or revision in manifest.revisions
+    return "main" in manifest.revisions or all(_COMMIT.fullmatch(name) for name in manifest.revisions)
 
 
 def _regular_size(path: Path) -> int | None:

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import PreconditionError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PROJECT = "com.docker.compose.project"
 _TIMEOUT_S = 20
+_SOCKET = "unix:///var/run/docker.sock"
 _STATUS: dict[str, ServerStatus] = {
     "created": "starting",
     "running": "running",
@@ -37,8 +39,10 @@ class Containers:
         import docker
         import docker.utils
 
+        options = docker.utils.kwargs_from_env()
+        _refuse_missing_socket(options.get("base_url", _SOCKET))
         with _answering():
-            client = docker.APIClient(timeout=_TIMEOUT_S, **docker.utils.kwargs_from_env())
+            client = docker.APIClient(timeout=_TIMEOUT_S, **options)
         weakref.finalize(self, client.close)
         return client
 
@@ -182,6 +186,13 @@ def _state(container: dict[str, Any]) -> ServerState:
         plan_hash=labels.get(LABEL_PLAN),
         detail=escape(state.get("Error") or "") or ("paused" if state["Status"] == "paused" else None),
     )
+
+
+def _refuse_missing_socket(url: str) -> None:
+    """Say it before the client does: on a failed connection it leaves its socket open."""
+    scheme, _, path = url.partition("://")
+    if scheme in {"unix", "http+unix"} and not Path(f"/{path.lstrip('/')}").exists():
+        raise PreconditionError(f"Docker does not answer: there is no {url}", hint="install Docker, or start it")
 
 
 @contextlib.contextmanager

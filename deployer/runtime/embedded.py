@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-b", "--batch-size", type=int, default=2048)
     made.add_argument("-ub", "--ubatch-size", type=int, default=512)
     made.add_argument("-ngl", "--n-gpu-layers", "--gpu-layers", type=_layers, default=-1)
+    made.add_argument("-dev", "--device", choices=("none",))  # xllamacpp offers no choice of devices
     made.add_argument("-sm", "--split-mode", choices=_SPLIT, default="layer")
     made.add_argument("-mg", "--main-gpu", type=int, default=0)
     made.add_argument("-ts", "--tensor-split", type=_numbers, default=[])
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-ctv", "--cache-type-v", choices=_CACHE_TYPES, default="f16")
     made.add_argument("-fa", "--flash-attn", choices=("on", "off", "auto"), default="auto")
     made.add_argument("-cram", "--cache-ram", type=int, default=8192)
+    made.add_argument("-lv", "--log-verbosity", "--verbosity", type=int, default=3)
     made.add_argument("-fit", "--fit", choices=("on", "off"), default="on")
     _add_switches(made)
     return made
@@ -100,6 +102,7 @@ def fill(params: Any, arguments: argparse.Namespace, keys: list[str]) -> None:
     params.kv_unified = arguments.kv_unified
     params.cont_batching = arguments.cont_batching
     params.warmup = arguments.warmup
+    params.verbosity = arguments.log_verbosity
     _fill_placement(params, arguments)
     _fill_routes(params, arguments)
 
@@ -108,7 +111,7 @@ def _fill_placement(params: Any, arguments: argparse.Namespace) -> None:
     import xllamacpp
 
     attention = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}[arguments.flash_attn]
-    params.n_gpu_layers = arguments.n_gpu_layers
+    params.n_gpu_layers = 0 if arguments.device == "none" else arguments.n_gpu_layers
     params.main_gpu = arguments.main_gpu
     params.split_mode = xllamacpp.llama_split_mode[f"LLAMA_SPLIT_MODE_{arguments.split_mode.upper()}"]
     params.flash_attn_type = xllamacpp.llama_flash_attn_type[f"LLAMA_FLASH_ATTN_TYPE_{attention}"]

@@ -50,7 +50,7 @@ class Journal:
         self._file.close()
 
     def _append(self, line: bytes) -> None:
-        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z "
+        stamp = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z "
         data = stamp.encode() + line + b"\n"
         if self._size + len(data) > self._max_bytes:
             self._rotate()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployer.errors import BadInputError, DeployerError, LockedError, PreconditionError
+from deployer.errors import DeployerError, LockedError, PreconditionError
 from deployer.runtime.containment import confine, served_environment
 from deployer.runtime.identity import identify
 from deployer.runtime.journal import Journal
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(spec: ProcessSpec) -> tuple[str, ...]:
     """Return the argv to execute: a program's absolute path, or this interpreter for the embedded engine.
 
-    Raises PreconditionError when the program is not installed and BadInputError for one that is not a server we know.
+    Raises PreconditionError when the program is not installed.
     """
     program, *flags = spec.argv
     if program == EMBEDDED:
@@ -59,8 +59,6 @@ def command(spec: ProcessSpec) -> tuple[str, ...]:
     found = shutil.which(program)
     if found is None:
         raise PreconditionError(f"the program '{program}' is not on PATH", hint="install it, or use another runtime")
-    if not os.access(found, os.X_OK):
-        raise BadInputError(f"'{program}' cannot be executed")
     return (str(Path(found).absolute()), *flags)
 
 

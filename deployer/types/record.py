@@ -71,6 +71,16 @@ class Release(Value, frozen=True, kw_only=True):
     health: HealthReport | None = None
 
 
+class OutcomeImage(Value, frozen=True, kw_only=True):
+    """The image that serves; `source` says how it was had this time."""
+
+    profile: str
+    reference: str | None
+    digest: str | None
+    id: str | None
+    source: str
+
+
 class Outcome(Value, frozen=True, kw_only=True):
     """What `up` did: the document of `up --json`. `unavailable` says why other images could not be had."""
 
@@ -83,7 +93,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     model: str
     key_file: str
     engine: str
-    image: dict[str, str | None]
+    image: OutcomeImage
     unavailable: dict[str, str]
     health: HealthReport | None
     warnings: tuple[str, ...]

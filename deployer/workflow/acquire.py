@@ -5,54 +5,71 @@ from collections.abc import Mapping
 import msgspec
 
 from deployer import decide, images, ledger, models
-from deployer.errors import ImageUnavailableError, NoFitError, StalePlanError
+from deployer.errors import HubError, ImageUnavailableError, NoFitError, StalePlanError
 from deployer.paths import Home
 from deployer.render import render
-from deployer.types import Plan, Request, VerifiedImage
+from deployer.types import ModelVariant, Plan, Request, VerifiedImage
 from deployer.workflow import planning
+from deployer.workflow.planning import Missing
 from deployer.workflow.report import Reporter, timed
 
 BUILD_TIMEOUT_S = 4 * 3600
 PULL_TIMEOUT_S = 4 * 3600
 
 
-def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, dict[str, str]]:
-    """Decide, then fetch; what cannot be had is refused with its reason and the decision is made again.
+def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, Missing]:
+    """Decide, then fetch; what cannot be had is left out with its reason and the decision is made again.
 
-    Returns the plan with everything present and pinned, and why each other image could not be had. The last resort
-    is the newest image verified here. Raises ImageUnavailableError when that does not exist either.
+    Returns the plan with everything present and pinned, and what could not be had. The last resorts are a variant of
+    the model that is on this machine, and the newest image verified here. Raises HubError or ImageUnavailableError
+    when those do not exist either.
     """
-    unavailable: dict[str, str] = {}
+    missing = planning.NOTHING_MISSING
     while True:
+        plan = _plan_without(request, home, missing)
         try:
-            plan = planning.plan(request, home, unavailable=unavailable)
-        except NoFitError as error:
-            if unavailable:
-                raise _nothing_to_run(unavailable) from error
-            raise
-        if plan.image.profile in unavailable and plan.image.source != "verified":
-            raise _nothing_to_run(unavailable)
-        try:
-            return obtain(plan, home, report, allow_build=allow_build), unavailable
+            return obtain(plan, home, report, allow_build=allow_build), missing
+        except HubError as error:
+            missing = _without_hub(request, home, missing, error)
         except ImageUnavailableError as error:
-            if plan.image.profile in unavailable:
+            if plan.image.profile in missing.images:
                 raise
-            unavailable[plan.image.profile] = error.message
-            report.note(f"image {plan.image.profile}: {error.message}")
+            images_missing = {**missing.images, plan.image.profile: error.message}
+            missing = msgspec.structs.replace(missing, images=images_missing)
+        report.note(f"going on without it: {list(missing.reasons.values())[-1]}")
 
 
-def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, dict[str, str]]:
+def _plan_without(request: Request, home: Home, missing: Missing) -> Plan:
+    try:
+        plan = planning.plan(request, home, missing=missing)
+    except NoFitError as error:
+        if missing.images:
+            raise _nothing_to_run(missing.images) from error
+        raise
+    if plan.image.profile in missing.images and plan.image.source != "verified":
+        raise _nothing_to_run(missing.images)
+    return plan
+
+
+def _without_hub(request: Request, home: Home, missing: Missing, error: HubError) -> Missing:
+    """The hub left out; raises the hub's own error when no variant of the model is on this machine."""
+    if not any(variant.present for variant in planning.resolve_model(request.model, home).variants):
+        raise error
+    return msgspec.structs.replace(missing, hub=error.message)
+
+
+def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, Missing]:
     """The same for a reviewed plan: only its own image, or the newest one verified here for the same profile."""
     check_fresh(plan, home)
     try:
-        return obtain(plan, home, report, allow_build=allow_build), {}
+        return obtain(plan, home, report, allow_build=allow_build), planning.NOTHING_MISSING
     except ImageUnavailableError as error:
         entry = _newest_verified(plan, home)
         if entry is None:
             raise
-        report.note(f"image {plan.image.profile}: {error.message}")
-        unavailable = {plan.image.profile: error.message}
-        return _with_image(plan, entry.image_id, entry.digest, source="verified"), unavailable
+        report.note(f"going on without it: {error.message}")
+        missing = Missing(images={plan.image.profile: error.message})
+        return _with_image(plan, entry.image_id, entry.digest, source="verified"), missing
 
 
 def check_fresh(plan: Plan, home: Home) -> None:
@@ -71,8 +88,8 @@ def check_fresh(plan: Plan, home: Home) -> None:
 
 
 def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Plan:
-    """Model and image of this plan on this machine; returns the plan pinned to the image's content address."""
-    _obtain_model(plan, home, report)
+    """Model and image of this plan on this machine; returns the plan pinned to where and what they really are."""
+    plan = _with_model(plan, home, report)
     if plan.image.source == "none":
         return plan
     if plan.image.image_id is not None and images.inspect_image(plan.image.image_id) is not None:
@@ -87,15 +104,23 @@ def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Pl
             return _pull(plan, report)
 
 
-def _obtain_model(plan: Plan, home: Home, report: Reporter) -> None:
-    model = planning.resolve_model(plan.model.ref, home)
-    variant = next(
-        (item for item in model.variants if item.path == plan.model.path),
-        model.variants[0],
+def _with_model(plan: Plan, home: Home, report: Reporter) -> Plan:
+    """Fetch the model; a download is known by its commit only afterwards, so its path enters the plan here."""
+    variant = ModelVariant(
+        format=plan.model.format,
+        quantization=plan.model.quantization,
+        source=plan.model.ref,
+        files=plan.model.files,
     )
     with timed(report, f"model {plan.model.name} {plan.model.quantization}") as outcome:
         path = models.fetch(variant, home.models, lambda progress: report.detail(progress.line))
         outcome(f"model {path}")
+    model = msgspec.structs.replace(plan.model, path=str(path), revision=models.commit_of(path, home.models))
+    return _hashed(msgspec.structs.replace(plan, model=model))
+
+
+def _hashed(plan: Plan) -> Plan:
+    return msgspec.structs.replace(plan, plan_hash=decide.plan_hash(plan))
 
 
 def _pull_again(plan: Plan, report: Reporter) -> Plan:
@@ -140,8 +165,7 @@ def _build(plan: Plan, report: Reporter, *, allow_build: bool) -> Plan:
 
 def _with_image(plan: Plan, image_id: str, digest: str | None, *, source: str) -> Plan:
     image = msgspec.structs.replace(plan.image, image_id=image_id, digest=digest, source=source)
-    pinned = msgspec.structs.replace(plan, image=image)
-    return msgspec.structs.replace(pinned, plan_hash=decide.plan_hash(pinned))
+    return _hashed(msgspec.structs.replace(plan, image=image))
 
 
 def _newest_verified(plan: Plan, home: Home) -> VerifiedImage | None:

@@ -1,14 +1,14 @@
 """`up`: refuse early, fetch without a lock, then stop old, start new, gate, record; and undo it all on failure."""
 
 import time
-from collections.abc import Mapping
 
 from deployer import ledger
 from deployer.paths import Home
 from deployer.render import render
-from deployer.types import HealthReport, Outcome, Plan, Release, Request, VerifiedImage
+from deployer.types import HealthReport, Outcome, OutcomeImage, Plan, PlanImage, Release, Request, VerifiedImage
 from deployer.workflow import acquire, preflight, recovery, running, serving
 from deployer.workflow.endpoint import Endpoint
+from deployer.workflow.planning import Missing
 from deployer.workflow.report import Reporter, timed
 from deployer.workflow.serving import Options
 
@@ -16,15 +16,15 @@ from deployer.workflow.serving import Options
 def up(target: Request | Plan, home: Home, options: Options, report: Reporter) -> Outcome:
     """Bring a deployment up and prove that it answers. Nothing is stopped before everything is here."""
     ledger.ensure_writable(home)
-    plan, unavailable = _settle(target, home, options, report)
+    plan, missing = _settle(target, home, options, report)
     if (current := unchanged(plan, home)) is not None:
-        return _outcome(plan, current, unavailable, changed=False)
+        return _outcome(plan, current, missing, changed=False)
     preflight.check(plan, home)
     release = _replace(plan, home, options, report)
-    return _outcome(plan, release, unavailable, changed=True)
+    return _outcome(plan, release, missing, changed=True)
 
 
-def _settle(target: Request | Plan, home: Home, options: Options, report: Reporter) -> tuple[Plan, dict[str, str]]:
+def _settle(target: Request | Plan, home: Home, options: Options, report: Reporter) -> tuple[Plan, Missing]:
     if isinstance(target, Plan):
         return acquire.settle_saved(target, home, report, allow_build=options.allow_build)
     return acquire.settle(target, home, report, allow_build=options.allow_build)
@@ -98,8 +98,7 @@ def verified(plan: Plan, release: Release, found: HealthReport) -> VerifiedImage
     )
 
 
-def _outcome(plan: Plan, release: Release, unavailable: Mapping[str, str], *, changed: bool) -> Outcome:
-    image = plan.image
+def _outcome(plan: Plan, release: Release, missing: Missing, *, changed: bool) -> Outcome:
     return Outcome(
         name=plan.name,
         changed=changed,
@@ -109,14 +108,18 @@ def _outcome(plan: Plan, release: Release, unavailable: Mapping[str, str], *, ch
         model=plan.name,
         key_file=plan.key_file,
         engine=plan.engine,
-        image={
-            "profile": image.profile,
-            "reference": image.reference,
-            "digest": image.digest,
-            "id": image.image_id,
-            "source": image.source,
-        },
-        unavailable=dict(unavailable),
+        image=_image(plan.image),
+        unavailable=missing.reasons,
         health=release.health,
         warnings=plan.warnings,
+    )
+
+
+def _image(image: PlanImage) -> OutcomeImage:
+    return OutcomeImage(
+        profile=image.profile,
+        reference=image.reference,
+        digest=image.digest,
+        id=image.image_id,
+        source=image.source,
     )

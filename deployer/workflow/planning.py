@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from deployer import catalog, decide, facts, ledger, models
 from deployer.errors import BadInputError
 from deployer.paths import Home
@@ -20,27 +22,37 @@ def probe(home: Home) -> HostFacts:
     return facts.gather(home.state)
 
 
-def plan(
-    request: Request, home: Home, *, host_file: Path | None = None, unavailable: Mapping[str, str] | None = None
-) -> Plan:
+class Missing(msgspec.Struct, frozen=True):
+    """What was tried and could not be had: images by profile, and the model hub; each with its reason."""
+
+    images: Mapping[str, str] = {}
+    hub: str | None = None
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """All reasons by what they are about."""
+        return {**self.images, **({"hub": self.hub} if self.hub else {})}
+
+
+NOTHING_MISSING = Missing()
+
+
+def plan(request: Request, home: Home, *, host_file: Path | None = None, missing: Missing = NOTHING_MISSING) -> Plan:
     """Decide for this host, or for the host of a file. Raises NoFitError with every reason when nothing fits."""
     if host_file is not None:
-        host = facts.load_host_file(host_file)
-        return decide_for(request, home, host, verified=(), unavailable={})
+        return decide_for(request, home, facts.load_host_file(host_file), verified=(), missing=missing)
     host = running.reclaim(probe(home), home, deployment_name(request))
-    return decide_for(request, home, host, verified=verified_here(home, host), unavailable=unavailable or {})
+    return decide_for(request, home, host, verified=verified_here(home, host), missing=missing)
 
 
 def decide_for(
-    request: Request,
-    home: Home,
-    host: HostFacts,
-    *,
-    verified: Sequence[VerifiedImage],
-    unavailable: Mapping[str, str],
+    request: Request, home: Home, host: HostFacts, *, verified: Sequence[VerifiedImage], missing: Missing
 ) -> Plan:
-    """The decision, from everything that was read."""
+    """The decision, from everything that was read. Without the hub only what is on this machine counts."""
     model = resolve_model(request.model, home)
+    if missing.hub is not None:
+        here = tuple(variant for variant in model.variants if variant.present)
+        model = msgspec.structs.replace(model, variants=here)
     return decide.make_plan(
         request=request,
         host=host,
@@ -48,7 +60,7 @@ def decide_for(
         knowledge=catalog.load_knowledge(),
         verified=verified,
         site=site(request, home, host),
-        unavailable=unavailable,
+        unavailable=missing.images,
     )
 
 

@@ -50,8 +50,8 @@ def _explained(error: StartError, plan: Plan, home: Home) -> StartError:
     signatures = catalog.load_engine(plan.engine).failures
     found = health.diagnose("\n".join(lines), state.exit_code, state.oom_killed, signatures)
     return StartError(
-        found.cause if found is not None else error.message,
-        hint=found.hint if found is not None else error.hint,
+        found.cause if found.known else error.message,
+        hint=found.hint if found.known else error.hint,
         details={
             **error.details,
             "observed": error.message,

@@ -48,6 +48,15 @@ def test_an_unknown_failure_shows_its_last_line() -> None:
     assert diagnose("one\ntwo\n\n", 3, None, ()).cause == "the server ended with exit status 3; its last line: two"
     assert "wrote nothing" in diagnose("", 3, None, ()).cause
     assert diagnose("", None, None, ()).cause == "the log is empty"
+    assert diagnose("one\ndeployer: the server ended\n", 3, None, ()).cause.endswith("its last line: one")
+
+
+def test_whether_the_cause_is_known() -> None:
+    assert diagnose("invalid magic characters", 1, None, SIGNATURES).known
+    assert diagnose("", 139, None, SIGNATURES).known
+    assert diagnose("", 9, True, SIGNATURES).known
+    assert not diagnose("listening", None, None, SIGNATURES).known
+    assert not diagnose("listening", 3, None, SIGNATURES).known
 
 
 def test_control_characters_never_come_through() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from deployer.errors import PreconditionError, StartError
 from deployer.health import gate, server_url
+from deployer.health.probes import long_text
 from deployer.types import HealthReport, Plan, ServerState, ServerStatus
 
 Make = Callable[..., Plan]
@@ -55,6 +56,25 @@ def test_the_long_prompt_is_as_long_as_the_context_allows_and_never_the_same(ser
     words = [len(body["messages"][0]["content"].split()) for body in bodies]
     assert max(words) in range(800, 1024)
     assert words[-1] in range(300, 384)
+
+
+def test_a_slow_host_gets_a_shorter_prompt() -> None:
+    assert len(long_text(32_768, 20.0)) == int(160 * 0.8)
+    assert len(long_text(32_768, 1.0)) == int(128 * 0.8)
+    assert len(long_text(32_768, 5000.0)) == len(long_text(32_768, None)) == int(1024 * 0.8)
+    assert long_text(4096, None) != long_text(4096, None)
+
+
+def test_slow_proofs_do_not_count_against_the_wait_for_readiness(server: Any, make_plan: Make) -> None:
+    def slow(handler: Any) -> None:
+        if "Authorization" in handler.headers:
+            time.sleep(0.6)
+            handler.reply(200, server.answer(handler.body))
+        else:
+            handler.reply(401, {})
+
+    server.routes["/v1/chat/completions"] = slow
+    assert passing(server, make_plan, timeout_s=0.5).passed
 
 
 def test_ready_is_reported_within_03_s(server: Any, make_plan: Make) -> None:
@@ -219,7 +239,7 @@ def test_a_prompt_that_is_cut_in_silence(server: Any, make_plan: Make) -> None:
     assert "only 20 tokens" in error.message
 
 
-def test_a_slow_answer_ends_by_the_timeout(server: Any, make_plan: Make) -> None:
+def test_an_answer_that_never_ends_ends_by_its_own_timeout(server: Any, make_plan: Make) -> None:
     def slow(handler: Any) -> None:
         if "Authorization" not in handler.headers:
             handler.reply(401, {})
@@ -227,7 +247,7 @@ def test_a_slow_answer_ends_by_the_timeout(server: Any, make_plan: Make) -> None
 
     server.routes["/v1/chat/completions"] = slow
     began = time.monotonic()
-    assert failing(server, make_plan, timeout_s=0.8).details["check"] == "answer"
+    assert failing(server, make_plan, answer_timeout_s=0.8).details["check"] == "answer"
     assert time.monotonic() - began < 2.0
 
 

@@ -83,7 +83,7 @@ def test_a_mutated_file_is_read_or_refused_whatever_the_window(data: st.DataObje
         mutated[at : at + len(new)] = new
     large, small = _read(bytes(mutated), 1 << 20), _read(bytes(mutated), 16)
     if isinstance(large, GgufHeader):
-        assert large == small
+        assert repr(large) == repr(small)  # NaN differs from itself
     else:
         assert isinstance(small, ModelFileError)
         assert large.message.isprintable()

@@ -1,0 +1,94 @@
+"""The second stage: named parts with reasons, and an order that never depends on chance."""
+
+import time
+
+import msgspec
+import pytest
+
+from deployer.decide.choose import consider
+from deployer.decide.host import complete
+from deployer.types import Request
+from tests.unit.decide.hosts import gpu, host, knowledge, model, plan, sample
+
+replace = msgspec.structs.replace
+P40 = ("Tesla P40", "6.1", 24576)
+
+
+def points(name: str, **asked: object) -> dict[str, float]:
+    return {part.part: part.value for part in plan(sample(name), **asked).score}  # type: ignore[arg-type]
+
+
+def test_every_part_is_there_with_its_reason() -> None:
+    found = plan(sample("p40x2-580"))
+    assert [part.part for part in found.score] == [
+        "quality", "speed", "gpu", "accelerator", "verified", "prebuilt", "container", "present", "compiled",
+        "given-up", "devices",
+    ]  # fmt: skip
+    total = round(sum(part.value for part in found.score), 3)
+    assert all(item.total <= total for item in found.runner_up)
+    assert len(found.runner_up) == 5
+
+
+def test_more_users_take_fewer_bits_rather_than_wait() -> None:
+    alone = plan(sample("p40x2-580"), "qwen2.5-14b-instruct", users=1)
+    crowd = plan(sample("p40x2-580"), "qwen2.5-14b-instruct", users=8)
+    size = {"Q8_0": 8, "Q6_K": 6, "Q5_K_M": 5, "Q4_K_M": 4, "Q4_0": 4, "Q3_K_M": 3}
+    assert size[crowd.model.quantization] < size[alone.model.quantization]
+
+
+def test_a_model_that_is_here_is_preferred_to_a_little_more_quality() -> None:
+    spec = model("qwen2.5-7b-instruct")
+    here = replace(spec, variants=tuple(replace(item, present=item.quantization == "Q6_K") for item in spec.variants))
+    assert plan(sample("rtx4090-580"), spec).model.quantization == "Q8_0"
+    assert plan(sample("rtx4090-580"), here).model.quantization == "Q6_K"
+
+
+def test_f16_is_not_better_than_q8_0() -> None:
+    assert plan(sample("a100-80-580"), "qwen2.5-7b-instruct").model.quantization == "Q8_0"
+
+
+def test_a_tie_is_decided_by_the_order_of_the_profile() -> None:
+    found = plan(sample("rtx4090-580"), "qwen2.5-7b-instruct")
+    assert found.image.profile == "server-cuda"
+    assert found.runner_up[0].image == "server-cuda13"
+    assert found.runner_up[0].total == round(sum(part.value for part in found.score), 3)
+
+
+def test_a_fast_single_card_beats_a_slow_pair() -> None:
+    found = plan(host(gpu(0, *P40), gpu(1, "GeForce RTX 3090", "8.6", 24576)), "qwen2.5-7b-instruct")
+    assert [device.index for device in found.devices] == [1]
+
+
+def test_speed_is_about_what_was_measured() -> None:
+    # llama.cpp#4766: Tesla P40, Llama 7B Q4_0 (3.56 GiB), 56.8 tokens/s
+    found = plan(sample("p40x2-580"), "qwen2.5-7b-instruct", quantization="Q4_0", context=512)
+    assert found.speed.decode_tokens_per_s == pytest.approx(56.8 * 3.56 / 3.85, rel=0.15)
+    # llama-server b11434: SmolLM2-135M Q4_1 on 2 cores, 150 to 158 tokens/s alone, 258 for eight users
+    small = host(cores=2)
+    spec = model("smollm2-135m-instruct")
+    variant = replace(spec.variants[0], quantization="Q4_1", size_bytes=98_362_432)
+    crowd = plan(small, replace(spec, variants=(variant,)), users=8, context=2048)
+    assert crowd.settings.slots == 8
+    assert crowd.speed.decode_tokens_per_s == pytest.approx(154, rel=0.2)
+    assert crowd.speed.total_tokens_per_s == pytest.approx(258, rel=0.2)
+
+
+def test_an_unknown_bandwidth_is_no_guess() -> None:
+    found = plan(host(gpu(0, "Card of tomorrow", "8.9", 24576)))
+    assert found.speed.decode_tokens_per_s is None
+    assert "unknown" in found.speed.basis
+
+
+def test_thousands_of_candidates_take_no_time() -> None:
+    cards = [gpu(index, name, capability, total) for index, (name, capability, total) in enumerate(
+        [P40, P40, P40, P40, ("Tesla V100", "7.0", 32768), ("Tesla V100", "7.0", 32768),
+         ("GeForce RTX 3090", "8.6", 24576), ("GeForce RTX 3090", "8.6", 24576)]
+    )]  # fmt: skip
+    where, _ = complete(host(*cards, ram_mib=256000), knowledge().gpus)
+    spec, request = model("llama-3.3-70b-instruct"), Request(model="llama-3.3-70b-instruct", users=8)
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        consider(request, where, spec, knowledge(), verified=(), unavailable={})
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.5
