@@ -5,6 +5,7 @@ higher capability; code for an architecture-specific target (`12.0a`) runs on ex
 Source: CUDA C Programming Guide, "Application Compatibility".
 """
 
+import functools
 from typing import Literal
 
 from deployer.decide.version import capability
@@ -20,10 +21,15 @@ LAST_DRIVERS = (((5, 0), "470"), ((7, 5), "580"))
 def code_for(image: ImageProfile, gpu: Gpu) -> Code | None:
     """The code that this GPU would run, or None when the image has none. The GPU's capability must be known."""
     assert gpu.compute_capability is not None  # noqa: S101 - callers ask only where it is known
-    own = capability(gpu.compute_capability)
-    if any(_sass_runs(item, own) for item in image.sass):
+    return _code(image.sass, image.ptx, gpu.compute_capability)
+
+
+@functools.lru_cache(maxsize=1024)
+def _code(sass: tuple[str, ...], ptx: tuple[str, ...], compute_capability: str) -> Code | None:
+    own = capability(compute_capability)
+    if any(_sass_runs(item, own) for item in sass):
         return "sass"
-    if any(not item.endswith("a") and capability(item) <= own for item in image.ptx):
+    if any(not item.endswith("a") and capability(item) <= own for item in ptx):
         return "ptx"
     return None
 

@@ -8,9 +8,10 @@ from deployer.decide import rules, speed
 from deployer.decide.candidates import Candidate, Device, describe, device_sets, usable_devices
 from deployer.decide.host import by_name
 from deployer.decide.score import Option, Qualities, score, total
-from deployer.decide.settings import Shortage, Sizing, size
+from deployer.decide.settings import ESTIMATORS, Estimator, Shortage, Sizing
 from deployer.decide.source import ImageSource, image_source, replaced
 from deployer.decide.weights import Weights, weights_of
+from deployer.errors import ProfileError
 from deployer.types import (
     EngineProfile,
     HostFacts,
@@ -57,8 +58,8 @@ class Considered(msgspec.Struct, frozen=True):
     devices: tuple[Device, ...] = ()
 
 
-_Same = tuple[str, tuple[tuple[int, str | None], ...], ModelVariant]
-"""Accelerator, devices and variant: images that share them need the same memory and are as fast."""
+_Same = tuple[str, str, tuple[tuple[int, str | None], ...], ModelVariant]
+"""Estimator, accelerator, devices, variant: images that share them need the same memory and are as fast."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -85,9 +86,9 @@ class _Question(msgspec.Struct, frozen=True):
 
     def sized(self, candidate: Candidate, weights: Weights) -> tuple[tuple[Sizing, SpeedEstimate], ...] | Shortage:
         devices = tuple((device.gpu.index, device.gpu.uuid) for device in candidate.devices)
-        key = (candidate.image.accelerator, devices, candidate.variant)
+        key = (candidate.engine.memory, candidate.image.accelerator, devices, candidate.variant)
         if key not in self.sizes:
-            found = size(candidate, self.host, self.model, self.request, weights)
+            found = _estimator(candidate.engine)(candidate, self.host, self.model, self.request, weights)
             self.sizes[key] = (
                 found
                 if isinstance(found, Shortage)
@@ -114,6 +115,15 @@ def consider(
     ranked = [Ranked(option, parts := score(option, known), total(parts)) for option in options]
     ordered = sorted(ranked, key=lambda item: -item.total)
     return Considered(tuple(ordered), tuple(question.rejected), tuple(question.near), warnings, devices)
+
+
+def _estimator(engine: EngineProfile) -> Estimator:
+    if engine.memory not in ESTIMATORS:
+        raise ProfileError(
+            f"{engine.engine}.yaml: memory: no estimator is called {engine.memory!r}",
+            hint=f"one of: {', '.join(ESTIMATORS)}",
+        )
+    return ESTIMATORS[engine.memory]
 
 
 def _weights(variant: ModelVariant, model: ModelSpec, known: Qualities) -> Weights:

@@ -1,6 +1,5 @@
 """One request, one host, one model: the plan, or a refusal that names the nearest miss."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -163,6 +162,8 @@ def _memory_hint(request: Request) -> str:
 def _known(flag: str, value: str | None, valid: Sequence[str]) -> None:
     if value is None or value.casefold() in {item.casefold() for item in valid}:
         return
+    import difflib  # only for a word that is wrong
+
     nearest = difflib.get_close_matches(value, valid, n=1, cutoff=0.4)
     raise BadInputError(
         f"--{flag} {value}: not known here" + (f"; did you mean {nearest[0]}?" if nearest else ""),

@@ -19,7 +19,7 @@ _QUALITY_POINTS, _SPEED_POINTS, _SLOWER_POINTS, _FASTER_POINTS = -200.0, 30.0, 1
 _GPU_POINTS, _NATIVE_POINTS, _PREBUILT_POINTS, _VERIFIED_POINTS = 20.0, 10.0, 6.0, 15.0
 _CONTAINER_POINTS, _PRESENT_POINTS, _SASS_POINTS = 4.0, 4.0, 1.0
 _STEP_POINTS, _EXTRA_GPU_POINTS = -3.0, -1.0
-_CRAWLING, _DOUBLINGS = 0.5, 3.0
+_CRAWLING, _DOUBLINGS = 0.01, 3.0
 _UNKNOWN_SPEED, _UNKNOWN_QUALITY = 15.0, -16.0
 _ENOUGH: tuple[str, ModelFormat] = ("Q8_0", "gguf")
 """More bits than these cannot be told from it; they only cost speed."""
@@ -68,7 +68,9 @@ def _quality(option: Option, quantizations: Qualities) -> ScorePart:
     lost = 1 - max(known.quality, 0.0)
     counted = max(lost, 1 - enough.quality) if enough else lost
     return _part(
-        "quality", _QUALITY_POINTS * counted, f"{variant.quantization} keeps {known.quality:.2%} of the quality"
+        "quality",
+        round(_QUALITY_POINTS * counted, 3),
+        f"{variant.quantization} keeps {known.quality:.2%} of the quality",
     )
 
 
@@ -80,7 +82,7 @@ def _speed(option: Option) -> ScorePart:
     doublings = math.log2(max(each, _CRAWLING) / COMFORTABLE)
     points = _SPEED_POINTS + (_SLOWER_POINTS if doublings < 0 else _FASTER_POINTS) * min(doublings, _DOUBLINGS)
     busy = f" each with {slots} users busy" if slots > 1 else ""
-    return _part("speed", points, f"about {each:.0f} tokens/s{busy}; {COMFORTABLE:.0f} are comfortable")
+    return _part("speed", round(points, 3), f"about {each:.0f} tokens/s{busy}; {COMFORTABLE:.0f} are comfortable")
 
 
 def _placement(option: Option) -> ScorePart:
@@ -90,7 +92,9 @@ def _placement(option: Option) -> ScorePart:
         return _part("gpu", 0.0, "runs on the CPU")
     if offloaded == layers:
         return _part("gpu", _GPU_POINTS, f"fits entirely on {describe(option.candidate.devices)}")
-    return _part("gpu", _GPU_POINTS / 2 * offloaded / layers, f"{offloaded} of {layers} layers fit on the GPU")
+    return _part(
+        "gpu", round(_GPU_POINTS / 2 * offloaded / layers, 3), f"{offloaded} of {layers} layers fit on the GPU"
+    )
 
 
 def _accelerator(option: Option) -> ScorePart:
@@ -142,15 +146,17 @@ def _compiled(option: Option) -> ScorePart:
 def _given_up(option: Option) -> ScorePart:
     offer = option.sizing.offer
     why = "; ".join(offer.given_up) or "nothing given up"
-    return _part("given-up", _STEP_POINTS * offer.steps_down, why)
+    return _part("given-up", _STEP_POINTS * offer.steps_down + 0.0, why)
 
 
 def _devices(option: Option) -> ScorePart:
     extra = max(len(option.candidate.devices) - 1, 0)
     return _part(
-        "devices", _EXTRA_GPU_POINTS * extra, f"{extra} GPUs more than one" if extra else "no GPU more than needed"
+        "devices",
+        _EXTRA_GPU_POINTS * extra + 0.0,
+        f"{extra} GPUs more than one" if extra else "no GPU more than needed",
     )
 
 
 def _part(part: str, value: float, why: str) -> ScorePart:
-    return ScorePart(part=part, value=round(value, 3) + 0.0, why=why)
+    return ScorePart(part=part, value=value, why=why)

@@ -88,6 +88,12 @@ def size(
     return tuple(found)
 
 
+Estimator = Callable[[Candidate, HostFacts, ModelSpec, Request, Weights], tuple[Sizing, ...] | Shortage]
+
+ESTIMATORS: dict[str, Estimator] = {"llama.cpp": size}
+"""What a profile's `memory` names: how an engine's settings and memory follow from host, model and request."""
+
+
 def _first(found: Iterable[Sizing | None]) -> Sizing:
     return next(item for item in found if item is not None)
 

@@ -46,7 +46,6 @@ _OUT_OF_MEMORY = (
 class Diagnosis(Value, frozen=True, kw_only=True):
     """The cause in one sentence, the way out, and the lines that show it (the matching one and the last ones).
 
-
     `known` is False when neither the log nor the exit status has a meaning that we know: what was seen from outside
     is then the better sentence.
     """
@@ -54,7 +53,6 @@ class Diagnosis(Value, frozen=True, kw_only=True):
     cause: str
     hint: str
     lines: tuple[str, ...]
-    known: bool
     known: bool = True
 
 

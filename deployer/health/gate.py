@@ -80,7 +80,7 @@ class _Passage:
         say_at, last = self._began + SAY_EVERY_S, "nothing answered"
         while True:
             try:
-                status = client.health(self._plan.health.path, timeout_s=min(POLL_TIMEOUT_S, self._left_s()))
+                status = client.health(self._plan.health.path, timeout_s=self._poll_timeout_s())
                 if status == _OK:
                     return
                 last = f"it answered HTTP {status}"
@@ -141,6 +141,9 @@ class _Passage:
                 "log_tail": [],
             },
         )
+
+    def _poll_timeout_s(self) -> float:
+        return max(min(POLL_TIMEOUT_S, self._left_s()), POLL_S)
 
     def _left_s(self) -> float:
         return self._began + self._timeout_s - time.monotonic()

@@ -18,7 +18,10 @@ _POLL_S = 0.2
 
 
 class Journal:
-    """Writer of `server.log`. At `max_bytes` the file becomes `.1`, then `.2`; `keep` files exist at most."""
+    """Writer of `server.log`. At `max_bytes` the file becomes `.1`, then `.2`; `keep` files exist at most.
+
+    On a full disk lines are dropped: the server goes on serving.
+    """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
@@ -52,18 +55,20 @@ class Journal:
     def _append(self, line: bytes) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z "
         data = stamp.encode() + line + b"\n"
-        if self._size + len(data) > self._max_bytes:
-            self._rotate()
-        self._file.write(data)
-        self._size += len(data)
+        with contextlib.suppress(OSError):
+            if self._size + len(data) > self._max_bytes:
+                self._rotate()
+            self._file.write(data)
+            self._size += len(data)
 
     def _rotate(self) -> None:
-        self._file.close()
         for number in range(self._keep - 1, 0, -1):
             older = rotated(self._path, number - 1)
             if older.exists():
                 older.replace(rotated(self._path, number))
+        full = self._file
         self._open()
+        full.close()
 
     def _open(self) -> None:
         self._file = self._path.open("ab", buffering=0)

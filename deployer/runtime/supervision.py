@@ -151,7 +151,8 @@ class Supervision:
 
     def _note(self, **changes: object) -> None:
         self._record = msgspec.structs.replace(self._record, **changes)
-        write_record(self._folder, self._record)
+        with contextlib.suppress(OSError):  # a full disk must not end the server
+            write_record(self._folder, self._record)
 
 
 def _ended(pid: int) -> bool:

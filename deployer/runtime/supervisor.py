@@ -64,11 +64,16 @@ def command(spec: ProcessSpec) -> tuple[str, ...]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="deployer.runtime.supervisor", description=__doc__)
-    parser.add_argument("folder", type=Path, help="release folder with process.json")
-    parser.add_argument("--state", type=Path, required=True, help="folder for the record and the log")
+    parser.add_argument("folder", type=_absolute, help="release folder with process.json")
+    parser.add_argument("--state", type=_absolute, required=True, help="folder for the record and the log")
     parser.add_argument("--name", required=True)
     parser.add_argument("--plan", default="", help="plan hash, for the record")
     return parser.parse_args(argv)
+
+
+def _absolute(text: str) -> Path:
+    """A path that stays true after the change of folder."""
+    return Path(text).absolute()
 
 
 def _lock(folder: Path) -> int:
@@ -99,9 +104,7 @@ def _supervise(spec: ProcessSpec, served: tuple[str, ...], arguments: argparse.N
     me = identify(os.getpid())
     if me is None:
         raise PreconditionError("/proc does not show this process")
-    record = ProcessRecord(
-        name=arguments.name, plan_hash=arguments.plan, folder=str(arguments.folder.absolute()), supervisor=me
-    )
+    record = ProcessRecord(name=arguments.name, plan_hash=arguments.plan, folder=str(arguments.folder), supervisor=me)
     write_record(Path.cwd(), record)
     os.write(ready, b"1")
     os.close(ready)

@@ -58,6 +58,16 @@ def test_output_without_a_line_end_is_bounded_too(tmp_path: Path) -> None:
     assert rotated(log, 2).exists()
 
 
+def test_a_full_disk_drops_lines_and_nothing_else(tmp_path: Path) -> None:
+    full = tmp_path / "log"
+    full.symlink_to("/dev/full")
+    journal = Journal(full)
+    journal.write(b"lost\n")
+    journal.say("lost too")
+    journal.close()
+    assert full.is_symlink()
+
+
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert shown(tmp_path / "log") == []
 
