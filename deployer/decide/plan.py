@@ -1,7 +1,5 @@
 """One request, one host, one model: the plan, or a refusal that names the nearest miss."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,6 +9,7 @@ from deployer.decide.cautions import Case
 from deployer.decide.cautions import warnings as cautions
 from deployer.decide.choose import ANY_IMAGE, Considered, NearMiss, Ranked, consider
 from deployer.decide.command import command
+from deployer.decide.hashing import plan_hash
 from deployer.decide.host import complete
 from deployer.decide.reasons import reasons
 from deployer.decide.score import Option
@@ -71,14 +70,6 @@ def make_plan(
     return msgspec.structs.replace(plan, plan_hash=plan_hash(plan))
 
 
-def plan_hash(plan: Plan) -> str:
-    """SHA-256 of the plan as canonical JSON (sorted keys, no blanks) without its own hash."""
-    document = msgspec.to_builtins(plan)
-    del document["plan_hash"]
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def check_request(request: Request, model: ModelSpec, knowledge: Knowledge) -> None:
     """Raise BadInputError, with the nearest valid word, for an engine, image or quantization that does not exist."""
     engines = [engine.engine for engine in knowledge.engines]
@@ -109,7 +100,7 @@ def no_fit(request: Request, model: ModelSpec, considered: Considered) -> NoFitE
         )
     if not considered.rejected:
         return NoFitError(
-            f"nothing can serve {model.name}: no engine is known", hint="deployer engines", details=details
+            f"nothing can serve {model.name}: no engine is known", hint="deployer plan MODEL --explain", details=details
         )
     first = _most_fixable(model, considered.rejected)
     which = first.image if first.image != ANY_IMAGE else first.quantization

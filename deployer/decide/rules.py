@@ -118,14 +118,14 @@ def forced_runtime(candidate: Candidate, host: HostFacts, model: ModelSpec, requ
 def runtime(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """No container engine for an image, or the program is not installed."""
     if candidate.runtime == "process":
-        return _program(candidate, host)
+        return _program(candidate, host, request)
     container = host.container
     if container is None:
         return None
     if container.error and "permission" in container.error.casefold():
         return (
-            f"Docker is there, but this user may not use it ({container.error}); "
-            "sudo usermod -aG docker $USER, then log in again"
+            f"Docker is there, but this user may not use it ({container.error}); run deployer as root, "
+            "or set up rootless Docker (membership of the group docker is as good as root)"
         )
     if container.error:
         return f"no container engine answers ({container.error}); {_INSTALL}"
@@ -137,8 +137,11 @@ def runtime(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Re
 _INSTALL = "install Docker Engine (docs.docker.com/engine/install) or start it: systemctl start docker"
 
 
-def _program(candidate: Candidate, host: HostFacts) -> str | None:
+def _program(candidate: Candidate, host: HostFacts, request: Request) -> str | None:
     image = candidate.image
+    container = host.container
+    if request.runtime != "process" and container is not None and container.engine and not container.error:
+        return f"{container.engine} answers here, so servers run in containers; --runtime process runs one without"
     if host.programs is None or image.program in host.programs:
         return None
     repair = f"; {image.install}" if image.install else "; install it and put it on PATH"

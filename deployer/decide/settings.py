@@ -185,17 +185,20 @@ def _settings(candidate: Candidate, host: HostFacts, offer: Offer, placement: Pl
         batch=BATCH,
         micro_batch=MICRO_BATCH,
         tensor_split=placement.counts if len(candidate.devices) > 1 else (),
-        prompt_cache_mib=_prompt_cache_mib(placement),
+        prompt_cache_mib=_prompt_cache_mib(placement, host.memory.total_mib),
     )
 
 
-def _prompt_cache_mib(placement: Placement) -> int:
-    """A quarter of the main memory that the plan leaves, in steps of 256 MiB; nothing where that is unknown."""
+def _prompt_cache_mib(placement: Placement, total_mib: int | None) -> int:
+    """A sixteenth of main memory in steps of 256 MiB; nothing where that is unknown or twice as much is not free.
+
+    It follows the memory that is installed, not what is free now: the same host gets the same plan twice.
+    """
     host = placement.memory.devices[-1]
-    if host.available_mib is None:
+    if host.available_mib is None or total_mib is None:
         return 0
-    left = max(host.available_mib - host.total_mib - host.margin_mib, 0)
-    return min(left // 4, PROMPT_CACHE_MIB) // PROMPT_CACHE_STEP_MIB * PROMPT_CACHE_STEP_MIB
+    wished = min(total_mib // 16, PROMPT_CACHE_MIB) // PROMPT_CACHE_STEP_MIB * PROMPT_CACHE_STEP_MIB
+    return wished if 2 * wished <= host.available_mib - host.total_mib - host.margin_mib else 0
 
 
 def _worst(devices: Sequence[DeviceMemory]) -> DeviceMemory:

@@ -15,12 +15,15 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 # Docker's 125, and 128 + signal (bash(1) EXIT STATUS, signal(7)).
 _EXITS: dict[int, tuple[str, str]] = {
-    125: ("Docker could not create or start the container (exit status 125)", "deployer doctor"),
-    126: ("the program in the image cannot be executed (exit status 126)", "choose another image: deployer engines"),
-    127: ("the program is not in the image or not installed (exit status 127)", "deployer doctor"),
+    125: ("Docker could not create or start the container (exit status 125)", "deployer probe"),
+    126: (
+        "the program in the image cannot be executed (exit status 126)",
+        "choose another image: deployer plan MODEL --explain",
+    ),
+    127: ("the program is not in the image or not installed (exit status 127)", "deployer probe"),
     132: (
         "the program uses a processor instruction that this CPU lacks (SIGILL, exit status 132)",
-        "choose an image for this CPU: deployer engines",
+        "choose an image for this CPU: deployer plan MODEL --explain",
     ),
     134: (
         "the program gave up on an internal error (SIGABRT, exit status 134)",
@@ -28,13 +31,16 @@ _EXITS: dict[int, tuple[str, str]] = {
     ),
     135: (
         "the program could not reach mapped memory (SIGBUS, exit status 135): shared memory or disk is too small",
-        "give it more shared memory, and check the disk: deployer doctor",
+        "give it more shared memory, and check the disk: deployer probe",
     ),
     137: (
         "the program was killed from outside (SIGKILL, exit status 137), often by the kernel for lack of memory",
         "ask for less context or fewer users, or a smaller quantization",
     ),
-    139: ("the program crashed (SIGSEGV, exit status 139)", "choose another image or version: deployer engines"),
+    139: (
+        "the program crashed (SIGSEGV, exit status 139)",
+        "choose another image or version: deployer plan MODEL --explain",
+    ),
     143: ("the program was asked to end (SIGTERM, exit status 143)", "start it again: deployer up"),
 }
 _OUT_OF_MEMORY = (

@@ -74,9 +74,9 @@ def explain(done: Completed) -> PreconditionError | BadInputError | StartError:
     if done.returncode == _PULL_FAILED:
         return ImageUnavailableError(f"Compose wanted to fetch an image: {said}", hint="deployer images ls")
     if done.returncode == _NOT_FOUND:
-        return PreconditionError(f"docker cannot be run: {said}", hint="deployer doctor")
+        return PreconditionError(f"docker cannot be run: {said}", hint="deployer probe")
     if done.returncode == _TIMED_OUT:
-        return PreconditionError(f"docker compose did not end within {_START_TIMEOUT_S:.0f} s", hint="deployer doctor")
+        return PreconditionError(f"docker compose did not end within {_START_TIMEOUT_S:.0f} s", hint="deployer probe")
     for words, make in _KNOWN:
         if any(word in said for word in words):
             return make(said)
@@ -108,7 +108,7 @@ def _no_mount(said: str) -> PreconditionError:
 
 
 def _no_daemon(said: str) -> PreconditionError:
-    return PreconditionError(f"Docker does not answer: {said}", hint="deployer doctor")
+    return PreconditionError(f"Docker does not answer: {said}", hint="deployer probe")
 
 
 _KNOWN: tuple[tuple[tuple[str, ...], Callable[[str], PreconditionError]], ...] = (

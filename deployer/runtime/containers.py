@@ -205,4 +205,4 @@ def _answering() -> Iterator[None]:
         yield
     except (docker.errors.DockerException, requests.RequestException) as error:
         said = escape(str(error))[:300]
-        raise PreconditionError(f"Docker does not answer as it should: {said}", hint="deployer doctor") from error
+        raise PreconditionError(f"Docker does not answer as it should: {said}", hint="deployer probe") from error

@@ -118,5 +118,5 @@ def _check(done: Completed) -> None:
     if done.returncode == BadInputError.exit_code:
         raise BadInputError(said, hint="render the plan again")
     if done.returncode in {3, 5}:
-        raise PreconditionError(said, hint="deployer doctor")
+        raise PreconditionError(said, hint="deployer probe")
     raise StartError(f"the supervisor did not start: {said}", details={"cause": said, "log_tail": []})

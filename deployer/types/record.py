@@ -39,7 +39,7 @@ class VerifiedImage(Value, frozen=True, kw_only=True):
     engine_version: str
     profile: str
     recipe: str
-    reference: str
+    reference: str | None
     image_id: str
     digest: str | None
     fingerprint: str

@@ -31,12 +31,13 @@ def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool)
             return obtain(plan, home, report, allow_build=allow_build), missing
         except HubError as error:
             missing = _without_hub(request, home, missing, error)
+            report.note(f"going on without the hub: {error.message}")
         except ImageUnavailableError as error:
             if plan.image.profile in missing.images:
                 raise
             images_missing = {**missing.images, plan.image.profile: error.message}
             missing = msgspec.structs.replace(missing, images=images_missing)
-        report.note(f"going on without it: {list(missing.reasons.values())[-1]}")
+            report.note(f"going on without image {plan.image.profile}: {error.message}")
 
 
 def _plan_without(request: Request, home: Home, missing: Missing) -> Plan:
@@ -67,7 +68,7 @@ def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool)
         entry = _newest_verified(plan, home)
         if entry is None:
             raise
-        report.note(f"going on without it: {error.message}")
+        report.note(f"going on without image {plan.image.profile}: {error.message}")
         missing = Missing(images={plan.image.profile: error.message})
         return _with_image(plan, entry.image_id, entry.digest, source="verified"), missing
 

@@ -85,7 +85,7 @@ def verified(plan: Plan, release: Release, found: HealthReport) -> VerifiedImage
         engine_version=plan.engine_version,
         profile=plan.image.profile,
         recipe=plan.image.recipe,
-        reference=plan.image.reference or "",
+        reference=plan.image.reference,
         image_id=plan.image.image_id or "",
         digest=plan.image.digest,
         fingerprint=plan.host_fingerprint,

@@ -28,9 +28,9 @@ def _look(entry: VerifiedImage) -> tuple[Presence, str]:
     return ("moved", moved) if moved else ("present", f"{entry.image_id[:19]} is here")
 
 
-def tag_moved(reference: str, digest: str | None) -> str | None:
+def tag_moved(reference: str | None, digest: str | None) -> str | None:
     """A sentence when the tag names another image in the registry now; None when not, or when nobody can tell."""
-    if digest is None or not reference:
+    if digest is None or reference is None:
         return None
     answer = images.registry_digest(reference.partition("@")[0], timeout_s=2)
     if answer.digest is None or answer.digest == digest:

@@ -18,7 +18,7 @@ def with_registry_news(plan: Plan, *, ask: bool) -> Plan:
     """The plan with a warning when the tag of its verified image names another image by now."""
     if not ask or plan.image.source != "verified":
         return plan
-    moved = inventory.tag_moved(plan.image.reference or "", plan.image.digest)
+    moved = inventory.tag_moved(plan.image.reference, plan.image.digest)
     return msgspec.structs.replace(plan, warnings=(*plan.warnings, moved)) if moved else plan
 
 

@@ -3,7 +3,7 @@
 # Build it by hand: docker build --tag deployer/llama.cpp:cuda-source --build-arg CUDA_ARCH=61 - < Dockerfile
 # llama-server compiled from source with CUDA 12.4 for one GPU generation: for drivers 525 to 569, which the
 # official CUDA 12.8 image does not serve, and for P100 and V100, to which it gives only just-in-time code.
-# CUDA_ARCH is the compute capability without its dot (61 for 6.1); the plan fills it in.
+# CUDA_ARCH is the compute capability without its dot (61 for 6.1; 61;70 for two); the plan fills it in.
 ARG CUDA_VERSION=12.4.1
 ARG UBUNTU_VERSION=22.04
 
@@ -42,7 +42,7 @@ RUN : "${CUDA_ARCH:?give --build-arg CUDA_ARCH, the compute capability without i
 # is downloaded by the server), and the build number, which an archive without .git does not know.
 RUN cmake -B build -DCMAKE_BUILD_TYPE=Release \
         -DGGML_NATIVE=OFF -DGGML_CUDA=ON -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON \
-        -DCMAKE_CUDA_ARCHITECTURES="${CUDA_ARCH}-real" \
+        -DCMAKE_CUDA_ARCHITECTURES="$(echo "${CUDA_ARCH}" | sed 's/;/-real;/g')-real" \
         -DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined \
         -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
         -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF \

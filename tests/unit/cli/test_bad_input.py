@@ -112,14 +112,10 @@ def test_a_plan_for_another_host_is_stale(tmp_path: Path) -> None:
 
 
 def test_nothing_that_fits_is_exit_4_with_every_reason(tmp_path: Path) -> None:
-    done = deployer(
-        "plan",
-        "llama-3.3-70b-instruct",
-        "--host",
-        str(ROOT / "profiles/hosts/cpu-no-avx.json"),
-        "--json",
-        home=tmp_path,
-    )
+    host = tmp_path / "small.json"
+    facts = json.loads(Path(HOST).read_text())
+    host.write_text(json.dumps({**facts, "gpus": [], "memory": {"total_mib": 4000, "available_mib": 3000}}))
+    done = deployer("plan", "llama-3.3-70b-instruct", "--host", str(host), "--json", home=tmp_path)
     assert done.returncode == 4, done.stderr
     document = json.loads(done.stdout)
     assert document["error"]["kind"] == "no-fit"

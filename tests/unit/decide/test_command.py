@@ -36,7 +36,7 @@ def test_the_whole_command_in_the_order_of_the_profile() -> None:
         "--cache-type-v", "f16",
         "--flash-attn", "auto",
         "--fit", "off",
-        "--cache-ram", "8192",
+        "--cache-ram", "7936",
         "--metrics",
         "--offline",
         "--no-ui",

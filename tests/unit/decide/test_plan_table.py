@@ -84,10 +84,12 @@ def test_no_gpu_and_no_avx_gets_the_image_that_chooses_at_run_time() -> None:
     assert (found.image.profile, found.image.accelerator) == ("server", "cpu")
     assert found.settings.threads == 12
     assert "--n-gpu-layers" not in found.command
-    other = refusal(found.rejected, "xllamacpp")
-    assert other.rule == "cpu-flags"
-    assert "lacks avx, avx2" in other.reason
-    assert "use server" in other.reason
+    assert "--runtime process" in refusal(found.rejected, "xllamacpp").reason
+    with pytest.raises(NoFitError) as caught:
+        plan(where, "qwen2.5-1.5b-instruct", runtime="process")
+    said = {item["image"]: item for item in caught.value.details["rejected"]}  # type: ignore[attr-defined]
+    assert said["xllamacpp"]["rule"] == "cpu-flags"
+    assert "lacks avx, avx2" in said["xllamacpp"]["reason"]
 
 
 def test_no_container_engine_gets_the_program() -> None:
@@ -154,7 +156,7 @@ def test_a_driver_after_the_last_branch_is_refused() -> None:
 @pytest.mark.parametrize(
     ("error", "repair"),
     [
-        ("permission denied while connecting", "usermod -aG docker"),
+        ("permission denied while connecting", "rootless Docker"),
         ("Cannot connect to the daemon", "systemctl start docker"),
     ],
 )

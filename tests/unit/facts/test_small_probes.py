@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import version
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,7 @@ def test_the_package_is_found_by_its_metadata(tmp_path: Path, monkeypatch: pytes
         },
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     assert programs.probe()["xllamacpp"] == version("xllamacpp") == "2026.10.1"
 
 

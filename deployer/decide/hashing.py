@@ -1,0 +1,32 @@
+"""What makes two plans the same."""
+
+import hashlib
+import json
+
+import msgspec
+
+from deployer.types import Plan
+
+_RUNS = (
+    *("name", "host_fingerprint", "engine", "engine_version", "devices", "settings", "command", "environment"),
+    *("runtime", "address", "port", "container_port", "container_user", "device_groups", "key_file", "health"),
+    *("limits", "start_period_s"),
+)
+_IMAGE = ("profile", "accelerator", "recipe", "digest", "image_id", "dockerfile", "build_args", "ptx_only")
+_MODEL = ("ref", "format", "quantization", "files", "path")
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256, in hex, of what decides the running server, as canonical JSON (sorted keys, no blanks).
+
+    Left out is what may differ between two looks at the same host: memory free now, scores, refusals, warnings, and
+    whether the image was pulled, built or verified before.
+    """
+    document = msgspec.to_builtins(plan)
+    covered = {
+        **{field: document[field] for field in _RUNS},
+        "image": {field: document["image"][field] for field in _IMAGE},
+        "model": {field: document["model"][field] for field in _MODEL},
+    }
+    text = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
