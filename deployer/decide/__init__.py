@@ -1,7 +1,7 @@
 """The decision: hardware filters first, then operations choose. Pure: no I/O, no clock, no random numbers."""
 
-from deployer.decide.host import complete
 from deployer.decide.hashing import plan_hash
+from deployer.decide.host import complete
 from deployer.decide.plan import make_plan
 
 __all__ = ["complete", "make_plan", "plan_hash"]

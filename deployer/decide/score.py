@@ -18,6 +18,7 @@ COMFORTABLE = 15.0
 _QUALITY_POINTS, _SPEED_POINTS, _SLOWER_POINTS, _FASTER_POINTS = -200.0, 30.0, 12.0, 1.0
 _GPU_POINTS, _NATIVE_POINTS, _PREBUILT_POINTS, _VERIFIED_POINTS = 20.0, 10.0, 6.0, 15.0
 _CONTAINER_POINTS, _PRESENT_POINTS, _SASS_POINTS = 4.0, 10.0, 1.0
+_SAME_MODEL_POINTS = 10.0
 _STEP_POINTS, _EXTRA_GPU_POINTS = -3.0, -1.0
 _CRAWLING, _DOUBLINGS = 0.01, 3.0
 _UNKNOWN_SPEED, _UNKNOWN_QUALITY = 15.0, -16.0
@@ -108,6 +109,9 @@ def _verified(option: Option) -> ScorePart:
     entry = option.source.entry
     if entry is None:
         return _part("verified", 0.0, "not yet verified on this host")
+    variant = option.candidate.variant
+    if (variant.source, variant.quantization) in option.source.served:
+        return _part("verified", _VERIFIED_POINTS + _SAME_MODEL_POINTS, "served this very model healthily on this host")
     return _part(
         "verified", _VERIFIED_POINTS, f"served {entry.model} healthily on this host on {entry.verified_at[:10]}"
     )

@@ -16,12 +16,16 @@ ARCH_ARGUMENT = "CUDA_ARCH"
 
 
 class ImageSource(msgspec.Struct, frozen=True):
-    """Where an image comes from, and what to say when it is not the one that was wanted."""
+    """Where an image comes from, and what to say when it is not the one that was wanted.
+
+    `served` are the models, by source and quantization, that this image has served healthily on this host.
+    """
 
     kind: Literal["verified", "pull", "build", "none"]
     recipe: str
     build_args: dict[str, str]
     entry: VerifiedImage | None = None
+    served: frozenset[tuple[str, str]] = frozenset()
     warning: str | None = None
 
 
@@ -44,7 +48,8 @@ def image_source(
     newest = sorted(mine, key=lambda entry: (entry.verified_at, entry.release), reverse=True)
     same = next((entry for entry in newest if entry.recipe == recipe), None)
     if same is not None:
-        return ImageSource("verified", recipe, arguments, same)
+        served = frozenset((item.model, item.quantization) for item in mine if item.image_id == same.image_id)
+        return ImageSource("verified", recipe, arguments, same, served)
     reason = unavailable.get(image.id)
     if reason is None:
         return ImageSource("build" if image.dockerfile is not None else "pull", recipe, arguments)
@@ -55,7 +60,7 @@ def image_source(
         f"image {image.id} {image.version} could not be had ({reason}); using {entry.image_id[:19]} of version "
         f"{entry.engine_version} instead, verified on this host on {entry.verified_at[:10]}"
     )
-    return ImageSource("verified", entry.recipe, arguments, entry, said)
+    return ImageSource("verified", entry.recipe, arguments, entry, warning=said)
 
 
 def build_arguments(image: ImageProfile, devices: Sequence[Device]) -> dict[str, str]:

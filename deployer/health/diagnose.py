@@ -53,13 +53,14 @@ class Diagnosis(Value, frozen=True, kw_only=True):
     """The cause in one sentence, the way out, and the lines that show it (the matching one and the last ones).
 
     `known` is False when neither the log nor the exit status has a meaning that we know: what was seen from outside
-    is then the better sentence.
+    is then the better sentence. `evidence` is the log line that a signature matched.
     """
 
     cause: str
     hint: str
     lines: tuple[str, ...]
     known: bool = True
+    evidence: str | None = None
 
 
 def diagnose(
@@ -81,7 +82,7 @@ def diagnose(
         found = next((line for line in lines if pattern.search(line)), None)
         if found is not None:
             shown = last if found in last else (found, *last[1:])
-            return Diagnosis(cause=signature.cause, hint=signature.hint, lines=shown)
+            return Diagnosis(cause=signature.cause, hint=signature.hint, lines=shown, evidence=found.strip())
     cause, hint = _from_status(exit_code, last)
     return Diagnosis(cause=cause, hint=hint, lines=last, known=exit_code in _EXITS)
 

@@ -15,7 +15,7 @@ from deployer.types import Check, HealthReport, Plan, ServerState
 OnStep = Callable[[str], None]
 POLL_S = 0.05
 POLL_TIMEOUT_S = 1.0
-HOLD_S = 1.0
+HOLD_S = 4.0
 SAY_EVERY_S = 5.0
 _SETTLE_S = 1.0
 _OK = 200

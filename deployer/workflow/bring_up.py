@@ -89,7 +89,7 @@ def verified(plan: Plan, release: Release, found: HealthReport) -> VerifiedImage
         image_id=plan.image.image_id or "",
         digest=plan.image.digest,
         fingerprint=plan.host_fingerprint,
-        model=plan.model.name,
+        model=plan.model.ref,
         quantization=plan.model.quantization,
         deployment=plan.name,
         release=release.number,

@@ -42,6 +42,11 @@ def _gate(plan: Plan, home: Home, options: Options, report: Reporter) -> HealthR
         raise _explained(error, plan, home) from error
 
 
+def _sentence(found: health.Diagnosis) -> str:
+    cause = found.cause.rstrip(".")
+    return f"{cause} ({found.evidence})" if found.evidence else cause
+
+
 def _explained(error: StartError, plan: Plan, home: Home) -> StartError:
     """The same failure, with the cause named from the engine's own log, and its last lines."""
     lines: list[str] = []
@@ -50,7 +55,7 @@ def _explained(error: StartError, plan: Plan, home: Home) -> StartError:
     signatures = catalog.load_engine(plan.engine).failures
     found = health.diagnose("\n".join(lines), state.exit_code, state.oom_killed, signatures)
     return StartError(
-        found.cause if found.known else error.message,
+        _sentence(found) if found.known else error.message,
         hint=found.hint if found.known else error.hint,
         details={
             **error.details,

@@ -29,7 +29,7 @@ FOLDER_LABEL = "com.docker.compose.project.working_dir"
 PROJECT_LABEL = "com.docker.compose.project"
 REGISTRY_PORT = 5000
 
-# Its helper container cannot be pulled without a registry; the fixtures remove what they start.
+# Its cleaning container cannot be pulled without a registry; the fixtures remove what they start.
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
 # Ports are published on loopback; a machine with /.dockerenv would otherwise be taken for a container.
 os.environ["TESTCONTAINERS_CONNECTION_MODE"] = "docker_host"
@@ -55,7 +55,7 @@ class Outcome:
         return document
 
     def ok(self) -> "Outcome":
-        """Return itself; fails with all output unless the exit code is 0."""
+        """Return itself when the exit code is 0."""
         return self.exited(0)
 
     def exited(self, code: int) -> "Outcome":
@@ -100,12 +100,6 @@ class Deployer:
         self.started.append(process)
         return process
 
-    def end_all(self) -> None:
-        for process in self.started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-
 
 @dataclass(frozen=True)
 class Registry:
@@ -133,7 +127,14 @@ class Registry:
     def come_back(self) -> None:
         """Answer again on the same address with the same images."""
         self.container.get_wrapped_container().start()
-        wait_for_registry(self.container)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when the registry's API answers; TimeoutError when it does not."""
+        from testcontainers.core.wait_strategies import HttpWaitStrategy
+
+        strategy = HttpWaitStrategy(REGISTRY_PORT, "/v2/").with_poll_interval(0.1).with_startup_timeout(30)
+        strategy.wait_until_ready(self.container)
 
 
 @pytest.fixture(scope="session")
@@ -151,22 +152,16 @@ def docker_engine() -> Iterator["docker.DockerClient"]:
 
 
 @pytest.fixture(scope="session")
-def registry_image(docker_engine: "docker.DockerClient") -> str:
-    """An image of the registry that Debian packages."""
-    return build(docker_engine, "registry", "deployer-testbed/registry:latest")
-
-
-@pytest.fixture(scope="session")
-def registry(docker_engine: "docker.DockerClient", registry_image: str) -> Iterator[Registry]:
+def registry(docker_engine: "docker.DockerClient") -> Iterator[Registry]:
     """One registry for all tests; a test that takes it down uses `own_registry`."""
-    with running_registry(docker_engine, registry_image) as started:
+    with running_registry(docker_engine) as started:
         yield started
 
 
 @pytest.fixture
-def own_registry(docker_engine: "docker.DockerClient", registry_image: str) -> Iterator[Registry]:
+def own_registry(docker_engine: "docker.DockerClient") -> Iterator[Registry]:
     """An empty registry for this test alone: it may go down and come back."""
-    with running_registry(docker_engine, registry_image) as started:
+    with running_registry(docker_engine) as started:
         yield started
 
 
@@ -223,7 +218,10 @@ def deployer(deployer_home: Path) -> Iterator[Deployer]:
     """The command line: `deployer("plan", "smollm2-135m-instruct", "--json").ok().json()`."""
     command = Deployer(deployer_home)
     yield command
-    command.end_all()
+    for process in command.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.fixture(autouse=True)
@@ -238,11 +236,8 @@ def nothing_left(docker_engine: "docker.DockerClient", deployer_home: Path) -> I
 
 def remove_containers(engine: "docker.DockerClient", home: Path) -> list[str]:
     """Remove the containers that were made from files below `home`; return their names."""
-    found = [
-        container
-        for container in engine.containers.list(all=True, filters={"label": NAME_LABEL}, ignore_removed=True)
-        if container.labels.get(FOLDER_LABEL, "").startswith(f"{home}/")
-    ]
+    labelled = engine.containers.list(all=True, filters={"label": NAME_LABEL}, ignore_removed=True)
+    found = [container for container in labelled if container.labels.get(FOLDER_LABEL, "").startswith(f"{home}/")]
     for container in found:
         container.remove(force=True, v=True)
     return [f"container {container.name}" for container in found]
@@ -251,11 +246,8 @@ def remove_containers(engine: "docker.DockerClient", home: Path) -> list[str]:
 def remove_networks(engine: "docker.DockerClient", home: Path, before: set[str | None]) -> list[str]:
     """Remove the networks that a deployment of `home` made since; return their names."""
     projects = {f"deployer-{folder.name}" for folder in (home / "deployments").glob("*")}
-    found = [
-        network
-        for network in engine.networks.list()
-        if network.id not in before and (network.attrs.get("Labels") or {}).get(PROJECT_LABEL) in projects
-    ]
+    later = [network for network in engine.networks.list() if network.id not in before]
+    found = [network for network in later if (network.attrs.get("Labels") or {}).get(PROJECT_LABEL) in projects]
     for network in found:
         network.remove()
     return [f"network {network.name}" for network in found]
@@ -288,28 +280,21 @@ def build(engine: "docker.DockerClient", folder: str, tag: str, args: Mapping[st
 
 
 @contextlib.contextmanager
-def running_registry(engine: "docker.DockerClient", image: str) -> Iterator[Registry]:
-    """Start a registry on a free loopback port that stays the same over a restart."""
+def running_registry(engine: "docker.DockerClient") -> Iterator[Registry]:
+    """Start the registry that Debian packages, on a free loopback port that stays the same over a restart."""
     from testcontainers.core.container import DockerContainer
 
     port = free_port()
-    container = DockerContainer(image)
+    container = DockerContainer(build(engine, "registry", "deployer-testbed/registry:latest"))
     ports: dict[str, Any] = container.ports
     ports[f"{REGISTRY_PORT}/tcp"] = ("127.0.0.1", port)
     with container:
-        wait_for_registry(container)
-        yield Registry(f"127.0.0.1:{port}", engine, container)
-
-
-def wait_for_registry(container: "DockerContainer") -> None:
-    """Return when the registry's API answers; TimeoutError when it does not."""
-    from testcontainers.core.wait_strategies import HttpWaitStrategy
-
-    HttpWaitStrategy(REGISTRY_PORT, "/v2/").with_poll_interval(0.1).with_startup_timeout(30).wait_until_ready(container)
+        started = Registry(f"127.0.0.1:{port}", engine, container)
+        started.wait()
+        yield started
 
 
 def free_port() -> int:
     """Return a loopback port that nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+        return int(server.getsockname()[1])

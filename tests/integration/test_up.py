@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 MODEL = "smollm2-135m-instruct"
 UP = ("up", MODEL, "--runtime", "compose", "--yes", "--json")
-CAPITAL: Any = [{"role": "user", "content": "What is the capital of France?"}]
+CAPITAL: Any = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_up_builds_what_cannot_be_pulled_answers_and_is_locked_down(
     assert [entry["image_id"] for entry in ledger] == [document["image"]["id"]]
     assert deployer("status", "--json").ok().json()["deployments"][0]["answers"] is True
     checks = deployer("check", MODEL, "--json").ok().json()["checks"]
-    assert {"chat", "streaming", "auth"} <= {item["name"] for item in checks if item["status"] == "works"}
+    assert {"chat", "streaming", "key"} <= {item["name"] for item in checks if item["status"] == "works"}
 
 
 def test_threads_and_slots_follow_the_host_and_the_users(
@@ -137,6 +137,7 @@ def test_an_image_verified_here_is_used_without_pull_or_build(
     assert again["image"]["source"] == "verified"
     assert again["image"]["id"] == first["image"]["id"]
     assert again["unavailable"] == {}
+    assert again["warnings"] == []
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_a_failed_build_ends_with_the_verified_image_serving(
     rescued = up(env=broken_upgrade).ok()
     document = rescued.json()
     assert document["image"]["id"] == first["image"]["id"]
-    assert set(document["unavailable"]) == {"server", "debian"}
+    assert {"server", "debian"} <= set(document["unavailable"])
     assert "verified" in " ".join(document["warnings"])
     assert document["image"]["id"][7:19] in " ".join(document["warnings"])
     assert "debian" in rescued.stderr
@@ -195,7 +196,6 @@ def test_a_failed_build_without_any_verified_image_says_so_and_stops_nothing(
 def test_a_pinned_digest_survives_a_moved_tag(
     up: Callable[..., Outcome],
     deployer: Deployer,
-    port: str,
     registry: Registry,
     llama_image: str,
     engine_image: Callable[..., str],
@@ -245,7 +245,7 @@ def misbehaving(registry: Registry, engine_image: Callable[..., str]) -> Callabl
         ("never-ready", "not ready"),
         ("crash-loop", "exit"),
         ("dies-after-ready", ""),
-        ("wrong-model", "name"),
+        ("wrong-model", "another-model"),
         ("no-key", "key"),
         ("dead-engine", "500"),
     ],
@@ -338,7 +338,7 @@ def test_two_at_once_one_proceeds_and_the_other_says_who(
     deadline = time.monotonic() + 60
     while no_container(docker_engine) and time.monotonic() < deadline:
         time.sleep(0.1)
-    second = deployer(*UP, "--port", port, "--name", "another").exited(5).json()["error"]
+    second = deployer(*UP, "--port", str(free_port()), "--name", "another").exited(5).json()["error"]
     assert second["kind"] == "locked"
     assert str(slow.pid) in second["message"] + str(second["details"])
     slow.communicate(timeout=60)

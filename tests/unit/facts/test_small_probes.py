@@ -1,8 +1,8 @@
 """Memory, disk, operating system and programs."""
 
 import os
-from importlib.metadata import version
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import threading
 import time
@@ -179,3 +180,9 @@ def server() -> Iterator[Scripted]:
     scripted = Scripted()
     yield scripted
     scripted.close()
+
+
+@pytest.fixture(autouse=True)
+def short_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate's hold, cut from 4 s to 1 s: every passing gate waits for it."""
+    monkeypatch.setattr(importlib.import_module("deployer.health.gate"), "HOLD_S", 1.0)
