@@ -1,23 +1,36 @@
 """What can serve a model without a container engine."""
 
+import ctypes
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 _PROGRAM = "llama-server"
 _PACKAGE = "xllamacpp"
+_OPENMP = "libgomp.so.1"
 
 
 def probe() -> dict[str, str]:
-    """Map `llama-server` to its path and `xllamacpp` to its installed version, where they are. Neither is started."""
+    """Map `llama-server` to its path and `xllamacpp` to its installed version, where they can run. Neither is started.
+
+    The wheel of xllamacpp needs the system's OpenMP library, which a bare Debian has not.
+    """
     found = {}
     path = shutil.which(_PROGRAM)
     if path is not None:
         found[_PROGRAM] = path
     version = _package_version(_PACKAGE)
-    if version is not None:
+    if version is not None and _loads(_OPENMP):
         found[_PACKAGE] = version
     return found
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _package_version(name: str) -> str | None:

@@ -207,9 +207,7 @@ def test_a_pinned_digest_survives_a_moved_tag(
     deployer("down", MODEL, "--yes").ok()
 
     registry.push(engine_image("good"), "llama.cpp", "stable")
-    planned = deployer(
-        "plan", MODEL, "--port", port, "--runtime", "compose", "--image", f"debian={reference}", "--json"
-    )
+    planned = deployer("plan", MODEL, "--runtime", "compose", "--image", f"debian={reference}", "--json")
     document = planned.ok().json()
     assert document["image"]["digest"] == first["image"]["digest"]
     assert any("tag" in warning and "now" in warning for warning in document["warnings"])
