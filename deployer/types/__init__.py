@@ -37,6 +37,7 @@ from deployer.types.plan import (
     SpeedEstimate,
 )
 from deployer.types.profile import (
+    Advisory,
     CatalogModel,
     CatalogVariant,
     EngineProfile,
@@ -47,6 +48,8 @@ from deployer.types.profile import (
     ImageProfile,
     Knowledge,
     Quantization,
+    QuantizationSupport,
+    Strength,
 )
 from deployer.types.record import (
     Check,
@@ -65,6 +68,7 @@ from deployer.types.state import ServerState, ServerStatus
 __all__ = [
     "FORMAT_VERSION",
     "Accelerator",
+    "Advisory",
     "Architecture",
     "Bundle",
     "CatalogModel",
@@ -105,6 +109,7 @@ __all__ = [
     "PlanRequest",
     "Presence",
     "Quantization",
+    "QuantizationSupport",
     "Rejection",
     "Release",
     "ReleaseStatus",
@@ -118,6 +123,7 @@ __all__ = [
     "Settings",
     "Site",
     "SpeedEstimate",
+    "Strength",
     "Value",
     "VerifiedImage",
     "WeightLayout",

@@ -85,3 +85,4 @@ class Request(Value, frozen=True, kw_only=True):
     address: str = "127.0.0.1"
     port: int | None = None
     engine_args: tuple[str, ...] = ()
+    allow_vulnerable: tuple[str, ...] = ()

@@ -1,5 +1,7 @@
 """What we know: the shapes of the YAML files under `profiles/`."""
 
+from typing import Literal
+
 import msgspec
 
 from deployer.types._value import Accelerator, ModelFormat, Written
@@ -70,8 +72,58 @@ class ImageProfile(Written, frozen=True, kw_only=True):
     recipe: str = ""
 
 
+class QuantizationSupport(Written, frozen=True, kw_only=True):
+    """Where an engine can run a quantization.
+
+    `min_capability` is the lowest NVIDIA compute capability with a kernel for it (None: any that the image runs on);
+    `native_capability` the lowest with hardware arithmetic, below which weights are widened on the fly; `gfx` AMD targets
+    that have it (empty: none known); `cpu` whether the engine's CPU images have it.
+    """
+
+    quantization: str
+    format: ModelFormat
+    source: str
+    min_capability: str | None = None
+    native_capability: str | None = None
+    gfx: tuple[str, ...] = ()
+    cpu: bool = False
+    note: str | None = None
+
+
+class Strength(Written, frozen=True, kw_only=True):
+    """What speaks for (or against) an engine in one situation, in points of the score, with the reason.
+
+    A situation is a workload (`chat`, `agents`, `batch`, `embedding`), `many-users` (8 or more at once), `few-users`, or
+    `personal` (one user).
+    """
+
+    situation: str
+    points: float
+    why: str
+    source: str
+
+
+class Advisory(Written, frozen=True, kw_only=True):
+    """A known vulnerability of an engine: versions from `introduced` up to, not including, `fixed`."""
+
+    id: str
+    engine: str
+    summary: str
+    source: str
+    introduced: str | None = None
+    fixed: str | None = None
+    condition: str | None = None
+
+
 class EngineProfile(Written, frozen=True, kw_only=True):
-    """One serving engine: adding one is adding one YAML file. `memory` names an estimator in `decide/`."""
+    """One serving engine: adding one is adding one YAML file.
+
+    `memory` names an estimator in `decide/`. A `legacy` engine is never chosen unless asked for. `splits`: how it uses
+    several GPUs (`layer`: uneven sets too; `tensor`: like GPUs, heads divisible). `offload`: layers or experts may stay
+    in main memory. `key`: how it is given its API key (`none`: it has none, and needs a gateway). `architectures_since`:
+    first engine version that knows a model architecture. `metrics`: our word to the engine's metric name. `writable`:
+    folders in the image it has to write to. `shm_mib`: shared memory it needs.
+    """
 
     engine: str
     title: str
@@ -89,6 +141,16 @@ class EngineProfile(Written, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     environment: dict[str, str] = {}
     forbidden_args: tuple[str, ...] = ()
+    status: Literal["current", "legacy"] = "current"
+    splits: tuple[Literal["layer", "tensor"], ...] = ()
+    offload: bool = False
+    key: Literal["file", "environment", "argument", "none"] = "file"
+    quantization_support: tuple[QuantizationSupport, ...] = ()
+    architectures_since: dict[str, str] = {}
+    strengths: tuple[Strength, ...] = ()
+    metrics: dict[str, str] = {}
+    writable: tuple[str, ...] = ()
+    shm_mib: int | None = None
 
 
 class GpuModel(Written, frozen=True, kw_only=True):
@@ -145,4 +207,5 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
 
     engines: tuple[EngineProfile, ...]
     gpus: tuple[GpuModel, ...]
+    advisories: tuple[Advisory, ...] = ()
     quantizations: tuple[Quantization, ...]
