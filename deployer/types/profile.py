@@ -76,8 +76,8 @@ class QuantizationSupport(Written, frozen=True, kw_only=True):
     """Where an engine can run a quantization.
 
     `min_capability` is the lowest NVIDIA compute capability with a kernel for it (None: any that the image runs on);
-    `native_capability` the lowest with hardware arithmetic, below which weights are widened on the fly; `gfx` AMD targets
-    that have it (empty: none known); `cpu` whether the engine's CPU images have it.
+    `native_capability` the lowest with hardware arithmetic, below which weights are widened on the fly; `gfx` AMD
+    targets that have it (empty: none known); `cpu` whether the engine's CPU images have it.
     """
 
     quantization: str
@@ -93,8 +93,8 @@ class QuantizationSupport(Written, frozen=True, kw_only=True):
 class Strength(Written, frozen=True, kw_only=True):
     """What speaks for (or against) an engine in one situation, in points of the score, with the reason.
 
-    A situation is a workload (`chat`, `agents`, `batch`, `embedding`), `many-users` (8 or more at once), `few-users`, or
-    `personal` (one user).
+    A situation is a workload (`chat`, `agents`, `batch`, `embedding`), `many-users` (8 or more at once), `few-users`,
+    or `personal` (one user).
     """
 
     situation: str
@@ -119,8 +119,8 @@ class EngineProfile(Written, frozen=True, kw_only=True):
     """One serving engine: adding one is adding one YAML file.
 
     `memory` names an estimator in `decide/`. A `legacy` engine is never chosen unless asked for. `splits`: how it uses
-    several GPUs (`layer`: uneven sets too; `tensor`: like GPUs, heads divisible). `offload`: layers or experts may stay
-    in main memory. `key`: how it is given its API key (`none`: it has none, and needs a gateway). `architectures_since`:
+    several GPUs (`layer`: uneven sets too; `tensor`: like GPUs, heads divisible). `offload`: layers or experts may
+    stay in main memory. `key`: how it is given its API key (`none`: it has none, and needs a gateway). `architectures_since`:
     first engine version that knows a model architecture. `metrics`: our word to the engine's metric name. `writable`:
     folders in the image it has to write to. `shm_mib`: shared memory it needs.
     """
