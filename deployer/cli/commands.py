@@ -20,6 +20,7 @@ VERBS = {
     "check": "capability checks on a live server",
     "connect": "paste-ready settings for clients",
     "images": "images verified on this host",
+    "models": "the catalog, and what was downloaded",
     "docs": "what we know of an engine, with sources",
     "completion": "shell completion script",
 }

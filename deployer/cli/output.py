@@ -3,6 +3,7 @@
 import shutil
 import sys
 import traceback
+from collections.abc import Sequence
 
 import click
 import msgspec
@@ -59,7 +60,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """A plain table: upper-case header, two spaces between columns, no borders."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:

@@ -7,24 +7,29 @@ from deployer.paths import home
 
 
 @click.command()
-@click.argument("number", type=int, required=False)
-@click.option("--name", help="Which deployment, when there are several.")
+@click.argument("words", metavar="[N] [NAME]", nargs=-1)
 @options.assume_yes
 @options.dry_run
 @options.verbose
 @options.as_json
-def command(*, number: int | None, name: str | None, yes: bool, dry_run: bool, verbose: bool, as_json: bool) -> None:
-    """Serve again with an earlier healthy release (the newest one before the current, or NUMBER)."""
+def command(*, words: tuple[str, ...], yes: bool, dry_run: bool, verbose: bool, as_json: bool) -> None:
+    """Serve again with an earlier healthy release: N, or the newest one before the current."""
     from deployer.workflow import lifecycle, serving
 
     del yes
+    number, name = _number_and_name(words)
     if dry_run:
         target = lifecycle.rollback_target(home(), name, number)
         click.echo(f"would serve release {target.number} of {target.name} again", err=True)
         return
     report = output.Progress(quiet=as_json, verbose=verbose)
     outcome = lifecycle.rollback(home(), name, number, serving.Options(), report)
-    if as_json:
-        output.document(outcome)
-    else:
-        show.outcome(outcome)
+    output.document(outcome) if as_json else show.outcome(outcome)
+
+
+def _number_and_name(words: tuple[str, ...]) -> tuple[int | None, str | None]:
+    numbers = [word for word in words if word.isdecimal()]
+    names = [word for word in words if not word.isdecimal()]
+    if len(numbers) > 1 or len(names) > 1:
+        raise click.UsageError("at most one release number and one deployment name")
+    return (int(numbers[0]) if numbers else None), (names[0] if names else None)

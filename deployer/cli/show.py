@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from deployer.cli.output import printable
-from deployer.types import DeviceMemory, Gpu, HostFacts, Outcome, OutcomeImage, Plan, ScorePart
+from deployer.types import DeviceMemory, Gpu, HostFacts, ModelSpec, Outcome, OutcomeImage, Plan, ScorePart
 
 BAR_WIDTH = 30
 
@@ -146,6 +146,22 @@ def _container(facts: HostFacts) -> str:
         return found.error
     gpu = "NVIDIA runtime" if found.nvidia_runtime else f"{len(found.cdi or ())} CDI devices"
     return f"{found.engine} {found.version}, Compose {found.compose or 'absent'}, {gpu}"
+
+
+def model(found: ModelSpec) -> None:
+    """A model: its architecture's numbers and the forms it can be had in."""
+    numbers = found.architecture
+    click.echo(
+        f"{found.name}: {found.title}, {found.parameters / 1e9:.2f} B parameters, {found.license or 'licence unknown'}"
+    )
+    click.echo(
+        f"  {numbers.name}: {numbers.layers} layers, {numbers.embedding} wide, {numbers.heads} heads, "
+        f"{numbers.kv_heads} KV heads of {numbers.head_dim}, {numbers.vocabulary} tokens, context {numbers.context_max}"
+    )
+    for variant in found.variants:
+        size = "" if variant.size_bytes is None else f"  {variant.size_bytes >> 20} MiB"
+        here = "  here" if variant.present else ""
+        click.echo(printable(f"  {variant.format} {variant.quantization:<8} {variant.source}{size}{here}"))
 
 
 def outcome(found: Outcome) -> None:

@@ -13,7 +13,7 @@ from deployer.models.reference import (
     parse_reference,
 )
 from deployer.models.resolve import resolve
-from deployer.models.stored import StoredModel, commit_of, remove, stored
+from deployer.models.stored import StoredModel, commit_of, matching, remove, stored
 from deployer.types import ModelVariant
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "StoredModel",
     "commit_of",
     "fetch",
+    "matching",
     "parse_reference",
     "remove",
     "resolve",

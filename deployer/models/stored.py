@@ -28,15 +28,18 @@ def stored(store: Path) -> tuple[StoredModel, ...]:
     return tuple(model for root in roots for model in _of(RepoStore(root)))
 
 
-def remove(store: Path, text: str) -> tuple[StoredModel, ...]:
-    """Remove what `hf:org/repo[@revision]` names, partial downloads of the repository too; returns what was removed.
-
-    Raises BadInputError when nothing of that name is stored.
-    """
+def matching(store: Path, text: str) -> tuple[StoredModel, ...]:
+    """What `hf:org/repo[@revision]` names in the store. Raises BadInputError when that is nothing."""
     reference = parse_reference(text)
     wanted = [model for model in stored(store) if isinstance(reference, HubReference) and _named(model, reference)]
     if not wanted:
         raise BadInputError(f"{printable(text)!r} names nothing in the store", hint="deployer models ls")
+    return tuple(wanted)
+
+
+def remove(store: Path, text: str) -> tuple[StoredModel, ...]:
+    """Remove what `matching` finds, partial downloads of the repository too; returns what was removed."""
+    wanted = matching(store, text)
     import shutil
 
     for model in wanted:
@@ -44,7 +47,7 @@ def remove(store: Path, text: str) -> tuple[StoredModel, ...]:
         (place.root / f"{model.commit}.json").unlink()
         shutil.rmtree(place.folder(model.commit), ignore_errors=True)
         shutil.rmtree(place.root / "partial", ignore_errors=True)
-    return tuple(wanted)
+    return wanted
 
 
 def _of(place: RepoStore) -> list[StoredModel]:
