@@ -42,7 +42,7 @@ def inspect(*, model: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("model")
-@click.option("--quant", "quantization", help="Which quantization (default: the first that has to be downloaded).")
+@click.option("--quant", "quantization", help="Which quantization (default: what `plan` chooses here).")
 @options.dry_run
 @options.verbose
 @options.as_json

@@ -151,9 +151,8 @@ def _container(facts: HostFacts) -> str:
 def model(found: ModelSpec) -> None:
     """A model: its architecture's numbers and the forms it can be had in."""
     numbers = found.architecture
-    click.echo(
-        f"{found.name}: {found.title}, {found.parameters / 1e9:.2f} B parameters, {found.license or 'licence unknown'}"
-    )
+    size = f"{found.parameters / 1e9:.2f} B parameters"
+    click.echo(f"{found.name}: {found.title}, {size}, {found.license or 'licence unknown'}")
     click.echo(
         f"  {numbers.name}: {numbers.layers} layers, {numbers.embedding} wide, {numbers.heads} heads, "
         f"{numbers.kv_heads} KV heads of {numbers.head_dim}, {numbers.vocabulary} tokens, context {numbers.context_max}"

@@ -6,7 +6,7 @@ from deployer import catalog, ledger, models
 from deployer.errors import BadInputError, PreconditionError
 from deployer.models import StoredModel
 from deployer.paths import Home
-from deployer.types import ModelSpec, ModelVariant
+from deployer.types import ModelSpec, ModelVariant, Request
 from deployer.workflow import planning
 from deployer.workflow.report import Reporter, timed
 
@@ -27,16 +27,14 @@ def inspect(model: str, home: Home) -> ModelSpec:
 
 
 def choose(model: str, quantization: str | None, home: Home) -> ModelVariant:
-    """The variant to download. Raises BadInputError naming the quantizations there are."""
+    """The variant to download: the asked one, else what `plan` would serve here. Raises BadInputError naming them."""
     variants = inspect(model, home).variants
-    wanted = [item for item in variants if quantization in (None, item.quantization) and item.source.startswith("hf:")]
-    if not wanted:
+    asked = quantization or planning.plan(Request(model=model), home).model.quantization
+    found = next((item for item in variants if item.quantization.casefold() == asked.casefold()), None)
+    if found is None:
         known = ", ".join(dict.fromkeys(item.quantization for item in variants))
-        raise BadInputError(
-            f"{model} has no {quantization or 'variant'} to download; there are: {known}",
-            hint=f"deployer models inspect {model}",
-        )
-    return next((item for item in wanted if not item.present), wanted[0])
+        raise BadInputError(f"{model} has no {asked}; there are: {known}", hint=f"deployer models inspect {model}")
+    return found
 
 
 def pull(variant: ModelVariant, home: Home, report: Reporter) -> Path:
