@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import msgspec
 
 from deployer import decide, images, ledger, models
-from deployer.errors import HubError, ImageUnavailableError, NoFitError, StalePlanError
+from deployer.errors import HubError, ImageUnavailableError, NoFitError
 from deployer.paths import Home
 from deployer.render import render
 from deployer.types import ModelVariant, Plan, Request, VerifiedImage
-from deployer.workflow import planning
+from deployer.workflow import planning, staleness
 from deployer.workflow.planning import Missing
 from deployer.workflow.report import Reporter, timed
 
@@ -61,7 +61,7 @@ def _without_hub(request: Request, home: Home, missing: Missing, error: HubError
 
 def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, Missing]:
     """The same for a reviewed plan: only its own image, or the newest one verified here for the same profile."""
-    check_fresh(plan, home)
+    staleness.check(plan, home)
     try:
         return obtain(plan, home, report, allow_build=allow_build), planning.NOTHING_MISSING
     except ImageUnavailableError as error:
@@ -73,21 +73,6 @@ def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool)
         return _with_image(plan, entry.image_id, entry.digest, source="verified"), missing
 
 
-def check_fresh(plan: Plan, home: Home) -> None:
-    """Refuse a plan that was edited, or made for a host that is not this one any more."""
-    if decide.plan_hash(plan) != plan.plan_hash:
-        raise StalePlanError(
-            "the plan was changed after it was made", hint="make it again: deployer plan MODEL --out FILE"
-        )
-    fingerprint = planning.probe(home).fingerprint
-    if fingerprint != plan.host_fingerprint:
-        raise StalePlanError(
-            f"the plan was made for a host with fingerprint {plan.host_fingerprint}; this one has {fingerprint}",
-            hint="GPUs, driver or container engine changed: make the plan again here",
-            details={"planned": plan.host_fingerprint, "now": fingerprint},
-        )
-
-
 def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Plan:
     """Model and image of this plan on this machine; returns the plan pinned to where and what they really are."""
     plan = _with_model(plan, home, report)
@@ -96,6 +81,7 @@ def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Pl
     if plan.image.image_id is not None and images.inspect_image(plan.image.image_id) is not None:
         report.done(f"image {short(plan.image.image_id)} is here: not pulled, not built", 0.0)
         return plan
+    images.check_space(plan.image.size_mib or 0)
     match plan.image.source:
         case "verified":
             return _pull_again(plan, report)

@@ -37,7 +37,14 @@ def _gate(plan: Plan, home: Home, options: Options, report: Reporter) -> HealthR
     key = ledger.read_key(home, plan.name)
     timeout_s = options.timeout_s or plan.start_period_s
     try:
-        return health.gate(plan, key, lambda: runtime.state(plan.name), report.detail, timeout_s=timeout_s)
+        return health.gate(
+            plan,
+            key,
+            lambda: runtime.state(plan.name),
+            report.detail,
+            timeout_s=timeout_s,
+            last_line=lambda: _last_line(plan, home),
+        )
     except StartError as error:
         raise _explained(error, plan, home) from error
 
@@ -45,6 +52,12 @@ def _gate(plan: Plan, home: Home, options: Options, report: Reporter) -> HealthR
 def _sentence(found: health.Diagnosis) -> str:
     cause = found.cause.rstrip(".")
     return f"{cause} ({found.evidence})" if found.evidence else cause
+
+
+def _last_line(plan: Plan, home: Home) -> str | None:
+    lines: list[str] = []
+    running.logs(plan, home, tail=1, follow=False, on_line=lines.append)
+    return lines[-1] if lines else None
 
 
 def _explained(error: StartError, plan: Plan, home: Home) -> StartError:
