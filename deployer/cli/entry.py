@@ -21,9 +21,12 @@ def run(args: list[str]) -> int:
     """Run one command line; returns its exit code."""
     try:
         code = commands.group.main(args=args, prog_name="deployer", standalone_mode=False)
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
         return 0
+    except SystemExit:
+        return 0  # click's own answer to a closed pipe, and the end of a shell completion
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: a bug becomes a report
         return _failed(error, args)
     return code if isinstance(code, int) else 0
