@@ -50,8 +50,8 @@ def decide_for(
 ) -> Plan:
     """The decision, from everything that was read. Without the hub only what is on this machine counts."""
     model = resolve_model(request.model, home)
-    if missing.hub is not None:
-        here = tuple(variant for variant in model.variants if variant.present)
+    here = tuple(variant for variant in model.variants if variant.present)
+    if here and (missing.hub is not None or _offline()):
         model = msgspec.structs.replace(model, variants=here)
     return decide.make_plan(
         request=request,
@@ -62,6 +62,11 @@ def decide_for(
         site=site(request, home, host),
         unavailable=missing.images,
     )
+
+
+def _offline() -> bool:
+    """The hub is forbidden by its own variable (huggingface_hub: `HF_HUB_OFFLINE`)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def resolve_model(text: str, home: Home) -> ModelSpec:
