@@ -11,7 +11,6 @@ from deployer import catalog, decide, facts, ledger, models
 from deployer.errors import BadInputError
 from deployer.paths import Home
 from deployer.types import HostFacts, ModelSpec, Plan, Request, Site, VerifiedImage
-from deployer.workflow import running
 
 FIRST_PORT = 8000
 _CONTAINER_UID = 65532
@@ -41,6 +40,8 @@ def plan(request: Request, home: Home, *, host_file: Path | None = None, missing
     """Decide for this host, or for the host of a file. Raises NoFitError with every reason when nothing fits."""
     if host_file is not None:
         return decide_for(request, home, facts.load_host_file(host_file), verified=(), missing=missing)
+    from deployer.workflow import running
+
     host = running.reclaim(probe(home), home, deployment_name(request))
     return decide_for(request, home, host, verified=verified_here(home, host), missing=missing)
 

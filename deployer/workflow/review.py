@@ -7,9 +7,8 @@ import msgspec
 from deployer import ledger
 from deployer.errors import BadInputError, PreconditionError
 from deployer.paths import Home
-from deployer.render import render
 from deployer.types import Plan, Request
-from deployer.workflow import inventory, planning
+from deployer.workflow import planning
 
 _HOW = "deployer plan MODEL --out plan.json"
 
@@ -18,6 +17,8 @@ def with_registry_news(plan: Plan, *, ask: bool) -> Plan:
     """The plan with a warning when the tag of its verified image names another image by now."""
     if not ask or plan.image.source != "verified":
         return plan
+    from deployer.workflow import inventory
+
     moved = inventory.tag_moved(plan.image.reference, plan.image.digest)
     return msgspec.structs.replace(plan, warnings=(*plan.warnings, moved)) if moved else plan
 
@@ -52,6 +53,8 @@ def render_to(
     target: Request | Plan, home: Home, directory: Path | None, *, host_file: Path | None
 ) -> tuple[Path, ...]:
     """Write the files of a plan into a folder; returns their paths. Nothing else is touched."""
+    from deployer.render import render
+
     plan = target if isinstance(target, Plan) else planning.plan(target, home, host_file=host_file)
     folder = directory or Path(plan.name)
     try:
