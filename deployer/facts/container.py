@@ -1,15 +1,20 @@
 """The container engine: Docker by its API, else Podman by its program; Compose and the NVIDIA toolkit by theirs."""
 
+import os
 import re
 import shutil
+from pathlib import Path
 from threading import Thread
-from urllib.parse import urlsplit
 
 import msgspec
 
 from deployer.execution import Completed, run
-from deployer.facts.docker_socket import Reply, docker_host, get_info
-from deployer.types import ContainerFacts
+from deployer.facts import cdi, docker_context, docker_info, injection
+from deployer.facts.docker_context import Endpoint
+from deployer.facts.docker_info import Info
+from deployer.facts.docker_socket import Reply, get_info
+from deployer.facts.text import read_text
+from deployer.types import CdiSpec, ContainerFacts
 
 TIMEOUT_S = 5.0
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?:[-+~.][0-9A-Za-z.+~-]+)?")
@@ -20,54 +25,32 @@ _PROGRAMS = {
     "nvidia-container-cli": ("nvidia-container-cli", "--version"),
 }
 _CDI_LISTED_SINCE = (1, 50)
-_ABSENT = "No container engine: install Docker Engine and its Compose plugin, or serve with `--runtime process`."
-_FAILURES = {
-    "absent": "The Docker Engine is not running: there is no socket {where}. Start it with "
-    "`sudo systemctl start docker`, or set DOCKER_HOST.",
-    "permission": "Permission denied on {where}: this user may not use Docker. Run `sudo usermod -aG docker $USER` and "
-    "log in again.",
-    "timeout": "The Docker Engine at {where} did not answer within {detail}: restart it with "
-    "`sudo systemctl restart docker`.",
-    "refused": "The Docker Engine at {where} does not answer ({detail}). Start it with `sudo systemctl start docker`, "
-    "or set DOCKER_HOST.",
-    "status": "The Docker Engine at {where} answered {detail}: a proxy may forbid /info; read `journalctl -u docker`.",
-    "protocol": "What listens at {where} is not a Docker Engine: {detail}.",
-    "address": "DOCKER_HOST is {where}, but {detail}.",
-}
-
-
-class DiscoveredDevice(msgspec.Struct, frozen=True):
-    """A device that a driver of the engine can inject."""
-
-    ID: str = ""
-
-
-class Info(msgspec.Struct, frozen=True):
-    """The part of `GET /info` that matters (moby `api/types/system/info.go`; `BuildahVersion` is Podman's own)."""
-
-    ServerVersion: str | None = None
-    Runtimes: dict[str, object] | None = None
-    SecurityOptions: tuple[str, ...] | None = None
-    CDISpecDirs: tuple[str, ...] | None = None
-    DiscoveredDevices: tuple[DiscoveredDevice, ...] | None = None
-    BuildahVersion: str | None = None
-    Rootless: bool | None = None
+_FOREIGN = re.compile(r"^/var/snap/|^/var/lib/desktop-containerd/")
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """The engine's reply, and the first version number that each program on PATH printed."""
+    """The engine's reply, and the first version number that each program on PATH printed.
+
+    `specs` are the CDI files of this machine, `hooks` NVIDIA's programs that dockerd looks for, `driver` the version of
+    the loaded NVIDIA module, `user` the numeric user who asks.
+    """
 
     reply: Reply
     client: bool
     versions: dict[str, str]
+    endpoint: Endpoint = Endpoint(docker_context.DEFAULT_HOST)
+    hooks: tuple[str, ...] = ()
+    specs: tuple[cdi.File, ...] = ()
+    driver: str = ""
+    user: int = 0
 
 
-def probe(timeout_s: float = TIMEOUT_S) -> ContainerFacts:
+def probe(timeout_s: float = TIMEOUT_S, root: Path = Path("/")) -> ContainerFacts:
     """Ask this machine; every question has the same limit, and they run side by side."""
-    return read(ask(timeout_s))
+    return read(ask(timeout_s, root))
 
 
-def ask(timeout_s: float = TIMEOUT_S) -> Answers:
+def ask(timeout_s: float = TIMEOUT_S, root: Path = Path("/")) -> Answers:
     """Ask the engine's socket, and the programs in threads meanwhile; a program that is not on PATH is not asked."""
     versions: dict[str, str] = {}
     threads = [
@@ -77,65 +60,120 @@ def ask(timeout_s: float = TIMEOUT_S) -> Answers:
     ]
     for thread in threads:
         thread.start()
-    reply = get_info(docker_host(), timeout_s)
+    home, user = _home(), os.geteuid()
+    endpoint = docker_context.ask(os.environ, home)
+    reply = _ask_engine(endpoint, timeout_s)
+    specs = cdi.ask(cdi.folders(os.environ, home, rootless=user != 0), root)
     for thread in threads:
         thread.join()
-    return Answers(reply, shutil.which("docker") is not None, versions)
+    return Answers(
+        reply,
+        shutil.which("docker") is not None,
+        versions,
+        endpoint,
+        injection.ask(),
+        specs,
+        read_text(root / "sys/module/nvidia/version").strip(),
+        user,
+    )
 
 
 def read(answers: Answers) -> ContainerFacts:
     """Give the facts of the engine that answers; without one, why none does."""
     toolkit = answers.versions.get("nvidia-ctk") or answers.versions.get("nvidia-container-cli")
-    info, error = _info(answers)
+    specs = tuple(cdi.compare(cdi.read(file), answers.driver or None) for file in answers.specs)
+    info, error = docker_info.read(answers.reply, client=answers.client, context=answers.endpoint.context)
     if info is not None:
-        return _answered(info, answers, toolkit)
+        return _answered(info, answers, toolkit, specs)
     podman = answers.versions.get("podman")
     if podman is not None and answers.reply.failure in {"absent", "refused"}:
-        return ContainerFacts(engine="podman", version=podman, nvidia_toolkit=toolkit)
-    return ContainerFacts(compose=answers.versions.get("compose"), nvidia_toolkit=toolkit, error=error)
+        return _podman(podman, rootless=answers.user != 0, toolkit=toolkit, specs=specs)
+    compose = answers.versions.get("compose")
+    context = answers.endpoint.context
+    return ContainerFacts(compose=compose, nvidia_toolkit=toolkit, error=error, context=context, cdi_specs=specs)
 
 
-def _answered(info: Info, answers: Answers, toolkit: str | None) -> ContainerFacts:
-    """Read `GET /info`; Podman answers on Docker's API too, and is told by its extra fields."""
-    options = info.SecurityOptions or ()
-    rootless = info.Rootless if info.Rootless is not None else any("name=rootless" in text for text in options)
+def _podman(version: str | None, *, rootless: bool, toolkit: str | None, specs: tuple[CdiSpec, ...]) -> ContainerFacts:
+    """Give Podman's facts: it has no daemon, reads the CDI files itself, and is rootless for every user but root."""
+    devices = cdi.names(specs)
     return ContainerFacts(
-        engine="docker" if info.BuildahVersion is None else "podman",
-        version=info.ServerVersion,
-        compose=answers.versions.get("compose"),
+        engine="podman",
+        version=version,
         rootless=rootless,
         nvidia_toolkit=toolkit,
-        nvidia_runtime="nvidia" in (info.Runtimes or {}),
-        cdi=_cdi(info, answers.reply.api_version),
-        cdi_spec_dirs=info.CDISpecDirs or (),
+        nvidia_runtime=False,
+        cdi=devices,
+        cdi_specs=specs,
+        cdi_spec_dirs=tuple(sorted({str(Path(spec.path).parent) for spec in specs})),
+        nvidia_injection=injection.podman_ways(devices),
     )
 
 
-def _cdi(info: Info, api_version: str | None) -> tuple[str, ...] | None:
-    """List injectable devices; None when CDI is on but the engine is too old to list them (API 1.50, Docker 28.2)."""
+def _answered(info: Info, answers: Answers, toolkit: str | None, specs: tuple[CdiSpec, ...]) -> ContainerFacts:
+    """Read `GET /info`; Podman answers on Docker's API too, and is told by its extra fields."""
+    where = {"endpoint": answers.reply.host, "context": answers.endpoint.context}
+    compose = answers.versions.get("compose")
+    if info.BuildahVersion is not None:
+        facts = _podman(info.ServerVersion, rootless=bool(info.Rootless), toolkit=toolkit, specs=specs)
+        return msgspec.structs.replace(facts, compose=compose, **where)
+    runtime = "nvidia" in (info.Runtimes or {})
+    here = _is_here(info, answers.reply)
+    devices = _cdi(info, answers.reply.api_version, specs if here else ())
+    return ContainerFacts(
+        engine="docker",
+        version=info.ServerVersion,
+        compose=compose,
+        rootless=any("name=rootless" in text for text in info.SecurityOptions or ()),
+        nvidia_toolkit=toolkit,
+        nvidia_runtime=runtime,
+        cdi=devices,
+        cdi_spec_dirs=info.CDISpecDirs or (),
+        cdi_specs=specs if here else (),
+        nvidia_injection=_ways(info, answers, devices, specs) if here else None,
+        **where,
+    )
+
+
+def _is_here(info: Info, reply: Reply) -> bool:
+    """Tell an engine that sees this machine's own files: not a remote one, Docker Desktop's machine or a snap."""
+    desktop = info.OperatingSystem == "Docker Desktop"
+    return reply.host.startswith("unix:") and not desktop and not _FOREIGN.match(info.DockerRootDir or "")
+
+
+def _ways(info: Info, answers: Answers, devices: tuple[str, ...] | None, specs: tuple[CdiSpec, ...]) -> tuple[str, ...]:
+    """Name the ways to inject NVIDIA GPUs; a device that only a stale specification has is none."""
+    stale = {f"{spec.kind}={name}" for spec in specs if spec.error for name in spec.devices} - set(cdi.names(specs))
+    usable = tuple(name for name in devices or () if name not in stale)
+    runtime = "nvidia" in (info.Runtimes or {})
+    return injection.docker_ways(info.ServerVersion, hooks=answers.hooks, runtime=runtime, devices=usable)
+
+
+def _cdi(info: Info, api_version: str | None, specs: tuple[CdiSpec, ...]) -> tuple[str, ...] | None:
+    """List injectable devices; an engine before API 1.50 (Docker 28.2) does not list them, so its files are read.
+
+    None when CDI is on, the engine cannot list them and its files cannot be read here.
+    """
     if info.DiscoveredDevices is not None:
         return tuple(sorted(device.ID for device in info.DiscoveredDevices if device.ID))
     numbers = tuple(int(part) for part in (api_version or "0").split(".") if part.isdigit())
-    return () if numbers >= _CDI_LISTED_SINCE or not info.CDISpecDirs else None
+    if numbers >= _CDI_LISTED_SINCE or not info.CDISpecDirs:
+        return ()
+    own = tuple(spec for spec in specs if str(Path(spec.path).parent) in info.CDISpecDirs)
+    return cdi.names(own) or None
 
 
-def _info(answers: Answers) -> tuple[Info | None, str | None]:
-    """Decode the reply, or say why there is none and what to do."""
-    reply = answers.reply
-    if reply.failure is not None:
-        return None, _failure(reply, client=answers.client)
+def _home() -> Path:
+    """Give the user's folder; a user number without a name and without HOME has none, and then no configuration."""
     try:
-        return msgspec.json.decode(reply.body, type=Info), None
-    except msgspec.MsgspecError:
-        return None, f"What answers at {reply.host} is not a Docker Engine: its /info is not what Docker sends."
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
 
 
-def _failure(reply: Reply, *, client: bool) -> str:
-    """Make the sentence: absent, not running, forbidden and hanging have different ways out."""
-    where = urlsplit(reply.host).path if reply.host.startswith("unix:") else reply.host
-    if reply.failure == "absent" and not client:
-        return _ABSENT
-    return _FAILURES[reply.failure or "refused"].format(where=where, detail=reply.detail)
+def _ask_engine(endpoint: Endpoint, timeout_s: float) -> Reply:
+    if endpoint.host is None:
+        return Reply(endpoint.context or "", failure="context")
+    return get_info(endpoint.host, timeout_s, endpoint.certificates)
 
 
 def _ask_program(name: str, argv: tuple[str, ...], timeout_s: float, versions: dict[str, str]) -> None:

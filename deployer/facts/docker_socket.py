@@ -8,11 +8,11 @@ import math
 import os
 import socket
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
-DEFAULT_HOST = "unix:///var/run/docker.sock"
 _LIMIT_BYTES = 16 * 1024 * 1024
 
 
@@ -29,18 +29,14 @@ class Reply(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-def docker_host() -> str:
-    """Give DOCKER_HOST, or the default socket."""
-    return os.environ.get("DOCKER_HOST") or DEFAULT_HOST
-
-
-def get_info(host: str, timeout_s: float) -> Reply:
-    """Ask `GET /info`. Never raises."""
+def get_info(host: str, timeout_s: float, certificates: Path | None = None) -> Reply:
+    """Ask `GET /info`; `certificates` is a folder of `ca.pem`, `cert.pem`, `key.pem` for TLS. Never raises."""
     parts = urlsplit(host)
-    if parts.scheme == "unix" or (parts.scheme in {"tcp", "http"} and not os.environ.get("DOCKER_TLS_VERIFY")):
+    secured = certificates is not None or bool(os.environ.get("DOCKER_TLS_VERIFY"))
+    if parts.scheme == "unix" or (parts.scheme in {"tcp", "http"} and not secured):
         return _plain(host, timeout_s)
     if parts.scheme in {"tcp", "https", "ssh"}:
-        return _by_library(host, timeout_s)
+        return _by_library(host, timeout_s, certificates)
     return Reply(host, failure="address", detail="the address must start with unix://, tcp:// or ssh://")
 
 
@@ -107,14 +103,17 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _by_library(host: str, timeout_s: float) -> Reply:
-    """Let the docker library do TLS and ssh, as DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say."""
+def _by_library(host: str, timeout_s: float, certificates: Path | None) -> Reply:
+    """Let the docker library do TLS and ssh, as DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say, or the context's files."""
     import docker
     import docker.errors
     import requests
 
     try:
-        client = docker.from_env(timeout=math.ceil(timeout_s), use_ssh_client=True)
+        settings = {**os.environ, "DOCKER_HOST": host}
+        if certificates is not None:
+            settings |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(certificates)}
+        client = docker.from_env(timeout=math.ceil(timeout_s), use_ssh_client=True, environment=settings)
         try:
             info, version = client.info(), str(client.api.api_version)
         finally:

@@ -8,9 +8,31 @@ from threading import Thread
 
 import msgspec
 
-from deployer.facts import container, cpu, disk, memory, nvidia, operating_system, programs
+from deployer.facts import (
+    amd,
+    container,
+    cpu,
+    disk,
+    intel,
+    memory,
+    nvidia,
+    operating_system,
+    programs,
+    unified,
+    wsl,
+)
 from deployer.facts.fingerprint import fingerprint
-from deployer.types import ContainerFacts, CpuFacts, DiskFacts, Gpu, HostFacts, MemoryFacts, NvidiaFacts, OsFacts
+from deployer.types import (
+    AmdFacts,
+    ContainerFacts,
+    CpuFacts,
+    DiskFacts,
+    Gpu,
+    HostFacts,
+    MemoryFacts,
+    NvidiaFacts,
+    OsFacts,
+)
 
 
 class _Found(msgspec.Struct):
@@ -21,6 +43,9 @@ class _Found(msgspec.Struct):
     memory: MemoryFacts = MemoryFacts()
     disk: DiskFacts = DiskFacts()
     nvidia: tuple[NvidiaFacts | None, tuple[Gpu, ...]] = (None, ())
+    amd: tuple[AmdFacts | None, tuple[Gpu, ...]] = (None, ())
+    intel: tuple[Gpu, ...] = ()
+    wsl: tuple[Gpu, ...] = ()
     container: ContainerFacts | None = None
     programs: dict[str, str] | None = None
 
@@ -36,6 +61,9 @@ class Probe(msgspec.Struct, frozen=True):
 PROBES = (
     Probe("nvidia", lambda _: nvidia.probe(), waits=True),
     Probe("container", lambda _: container.probe(), waits=True),
+    Probe("amd", lambda _: amd.probe()),
+    Probe("intel", lambda _: intel.probe()),
+    Probe("wsl", lambda _: wsl.probe()),
     Probe("os", lambda _: operating_system.probe()),
     Probe("cpu", lambda _: cpu.probe()),
     Probe("memory", lambda _: memory.probe()),
@@ -66,8 +94,16 @@ def _fill(found: _Found, probe: Probe, disk_path: Path) -> None:
         return
 
 
+def in_one_list(*lists: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """Number the GPUs of all makers through: NVIDIA's keep NVML's index, the others follow."""
+    joined = [gpu for gpus in lists for gpu in gpus]
+    return tuple(msgspec.structs.replace(gpu, index=index) for index, gpu in enumerate(joined))
+
+
 def _assemble(found: _Found) -> HostFacts:
-    driver, gpus = found.nvidia
+    driver, own = found.nvidia
+    amd_facts, amd_gpus = found.amd
+    gpus = in_one_list(own, amd_gpus, found.intel, () if driver is not None else found.wsl)
     host = HostFacts(
         hostname=os.uname().nodename or None,
         captured_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -76,8 +112,9 @@ def _assemble(found: _Found) -> HostFacts:
         memory=found.memory,
         disk=found.disk,
         nvidia=driver,
-        gpus=nvidia.with_host_memory(gpus, found.memory),
+        gpus=unified.share(gpus, found.memory),
         container=found.container,
         programs=found.programs,
+        amd=amd_facts,
     )
     return msgspec.structs.replace(host, fingerprint=fingerprint(host))

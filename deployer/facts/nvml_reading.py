@@ -8,6 +8,8 @@ from deployer.facts.pci import PciCard, same_slot
 from deployer.types import Gpu, GpuProcess, MigDevice, MigFacts, NvidiaFacts
 
 _MIB = 1024 * 1024
+_PASSED_ON = "vfio-pci"
+_FROM_VFIO = "run deployer in the machine that has it, or bind it to the nvidia driver"
 _INTEGRATED = frozenset({"5.3", "6.2", "7.2", "8.7", "10.1", "11.0", "12.1"})
 _ARCHITECTURES = {
     2: "fermi",
@@ -168,14 +170,48 @@ def _unlisted(gpus: Sequence[Gpu], cards: Sequence[PciCard], driver: str | None)
         return []
     missing = [card for card in cards if not any(same_slot(card.address, address) for address in known)]
     return [
-        Gpu(index=len(gpus) + place, vendor="nvidia", pci_bus_id=card.address, error=_why_unlisted(card, driver))
+        Gpu(
+            index=len(gpus) + place,
+            vendor="nvidia",
+            pci_bus_id=card.address,
+            driver=card.driver,
+            error=_why_unlisted(card, driver),
+        )
         for place, card in enumerate(missing)
     ]
 
 
+def without_driver(cards: Sequence[PciCard]) -> tuple[NvidiaFacts | None, tuple[Gpu, ...]]:
+    """Tell cards without a driver from a machine without a card; the cards stay in the list with their error."""
+    if not cards:
+        return None, ()
+    where = ", ".join(f"{card.address} (kernel driver: {card.driver or 'none'})" for card in cards)
+    if all(card.driver == _PASSED_ON for card in cards):
+        error = f"Every NVIDIA card is held by vfio-pci for virtual machines, at {where}: {_FROM_VFIO}."
+    else:
+        error = f"NVIDIA card without a driver at {where}: install the NVIDIA driver, then reboot."
+    gpus = tuple(
+        Gpu(index=index, vendor="nvidia", pci_bus_id=card.address, driver=card.driver, error=_why_undriven(card))
+        for index, card in enumerate(cards)
+    )
+    return NvidiaFacts(error=error), gpus
+
+
+def _why_undriven(card: PciCard) -> str:
+    if card.driver in {"nvidia", None}:
+        return "This NVIDIA card has no driver here: install the NVIDIA driver, then reboot."
+    return _why_held(card)
+
+
+def _why_held(card: PciCard) -> str:
+    if card.driver == _PASSED_ON:
+        return f"This NVIDIA card is held by the kernel driver vfio-pci for virtual machines: {_FROM_VFIO}."
+    return f"This NVIDIA card is held by the kernel driver {card.driver}: bind it to the nvidia driver to use it."
+
+
 def _why_unlisted(card: PciCard, driver: str | None) -> str:
     if card.driver not in {"nvidia", None}:
-        return f"This NVIDIA card is held by the kernel driver {card.driver}: bind it to the nvidia driver to use it."
+        return _why_held(card)
     return (
         f"This NVIDIA card is on the PCI bus, but driver {driver or 'unknown'} does not offer it: the branch has "
         "dropped it (Kepler ends with 470; Maxwell, Pascal and Volta with 580), or it was not passed to this container."

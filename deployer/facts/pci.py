@@ -1,4 +1,4 @@
-"""NVIDIA cards on the PCI bus, by sysfs: they are there with or without a driver."""
+"""Graphics cards on the PCI bus, by sysfs: they are there with or without a driver."""
 
 from pathlib import Path
 
@@ -6,25 +6,40 @@ import msgspec
 
 from deployer.facts.text import read_text
 
-_NVIDIA = "0x10de"
+NVIDIA, AMD, INTEL = "10de", "1002", "8086"
 _DISPLAY_CLASS = "0x03"
+_ACCELERATOR_CLASS = "0x12"
 
 
 class PciCard(msgspec.Struct, frozen=True):
-    """A graphics card: its address (`0000:03:00.0`), and the kernel driver that holds it, None for none."""
+    """A graphics card: its address (`0000:03:00.0`), the kernel driver that holds it (None for none), and its numbers.
+
+    `device` and `revision` are hexadecimal without prefix, as in `pci.ids` (`744c`, `c8`).
+    """
 
     address: str
     driver: str | None
+    device: str = ""
+    revision: str = ""
 
 
-def nvidia_cards(root: Path = Path("/")) -> tuple[PciCard, ...]:
-    """List devices of vendor 0x10de and class 03xx, in the order of the bus."""
-    folder = root / "sys/bus/pci/devices"
+def cards(vendor: str, root: Path = Path("/")) -> tuple[PciCard, ...]:
+    """List the vendor's display controllers (class 03), and AMD's accelerators (class 12), in the order of the bus."""
     try:
-        devices = sorted(folder.iterdir())
+        devices = sorted(bus(root).iterdir())
     except OSError:
         return ()
-    return tuple(PciCard(device.name, _driver(device)) for device in devices if _is_nvidia_card(device))
+    return tuple(_card(device) for device in devices if _is_card(device, vendor))
+
+
+def bus(root: Path) -> Path:
+    """Give the folder with one folder for each device on the bus."""
+    return root / "sys/bus/pci/devices"
+
+
+def has_display(folder: Path) -> bool:
+    """Tell whether a screen shows a picture from the card in this folder (DRM's `enabled` of each connector)."""
+    return any(read_text(file).strip() == "enabled" for file in folder.glob("drm/card*/card*-*/enabled"))
 
 
 def same_slot(one: str, other: str) -> bool:
@@ -37,12 +52,21 @@ def _slot(address: str) -> tuple[str, str]:
     return (domain.lstrip("0"), rest)
 
 
-def _is_nvidia_card(device: Path) -> bool:
-    return read_text(device / "vendor").strip() == _NVIDIA and read_text(device / "class").startswith(_DISPLAY_CLASS)
+def _is_card(device: Path, vendor: str) -> bool:
+    """Tell a card of this vendor; MI300X calls itself a processing accelerator, not a display."""
+    kind = read_text(device / "class")
+    if not kind.startswith((_DISPLAY_CLASS, _ACCELERATOR_CLASS)) or _number(device / "vendor") != vendor:
+        return False
+    return kind.startswith(_DISPLAY_CLASS) or vendor == AMD
 
 
-def _driver(device: Path) -> str | None:
+def _card(device: Path) -> PciCard:
     try:
-        return (device / "driver").readlink().name
+        driver = (device / "driver").readlink().name
     except OSError:
-        return None
+        driver = None
+    return PciCard(device.name, driver, _number(device / "device"), _number(device / "revision"))
+
+
+def _number(path: Path) -> str:
+    return read_text(path).strip().lower().removeprefix("0x")

@@ -102,6 +102,8 @@ def test_an_engine_with_nvidia_and_cdi(at: Path, programs: Callable[[str, str], 
             nvidia_runtime=True,
             cdi=("nvidia.com/gpu=0", "nvidia.com/gpu=all"),
             cdi_spec_dirs=("/etc/cdi", "/var/run/cdi"),
+            endpoint=f"unix://{at}",
+            nvidia_injection=("runtime", "cdi"),
         )
 
 

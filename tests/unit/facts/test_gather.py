@@ -9,7 +9,7 @@ import pytest
 from deployer import facts
 from deployer.facts import gather, gathering, load_host_file
 from deployer.facts.gathering import PROBES, Probe
-from deployer.types import HostFacts, OsFacts
+from deployer.types import Gpu, OsFacts
 
 
 def test_gather_fills_every_fact(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_what_gather_prints_is_a_host_file(tmp_path: Path) -> None:
 
 def test_each_probe_fills_a_field_of_the_host() -> None:
     named = {probe.fact for probe in PROBES}
-    assert named <= set(HostFacts.__struct_fields__)
+    assert named == set(gathering._Found.__struct_fields__)
     assert len(named) == len(PROBES)
 
 
@@ -47,3 +47,9 @@ def test_a_probe_that_fails_leaves_its_fact_unknown(tmp_path: Path, monkeypatch:
     host = gather(tmp_path)
     assert host.os == OsFacts()
     assert host.cpu.cores
+
+
+def test_gpus_of_all_makers_are_numbered_through() -> None:
+    own, other = (Gpu(index=0, vendor="nvidia"), Gpu(index=1, vendor="nvidia")), (Gpu(index=0, vendor="amd"),)
+    joined = gathering.in_one_list(own, other, (Gpu(index=0, vendor="intel"),))
+    assert [(gpu.index, gpu.vendor) for gpu in joined] == [(0, "nvidia"), (1, "nvidia"), (2, "amd"), (3, "intel")]

@@ -86,14 +86,25 @@ def test_missing_folder_and_too_large(tmp_path: Path) -> None:
 
 def test_the_sample_hosts_are_there() -> None:
     assert {path.stem for path in HOSTS} >= {
+        "2080ti-3090-mixed",
         "a100-80-580",
+        "arc-a770",
         "cpu-avx512",
         "cpu-no-avx",
+        "gb10",
+        "h100x8-580",
+        "jetson-orin",
+        "k80x2-470",
+        "mi210x2",
         "p40-3090-mixed",
         "p40x2-535",
         "p40x2-580",
         "rtx4090-580",
         "rx7900xtx",
+        "strix-halo",
+        "t4-580",
+        "v100x4-535",
+        "wsl2-rtx3060",
     }
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.facts import nvidia
-from deployer.types import Gpu, MemoryFacts, NvidiaFacts
+from deployer.types import NvidiaFacts
 from tests.unit.facts.conftest import Probe, plant_card
 
 
@@ -81,18 +80,6 @@ def test_functions_that_say_not_found_leave_facts_unknown(probe: Probe) -> None:
     assert (gpu.processes, gpu.mig, gpu.error) == (None, None, None)
 
 
-def test_gb10_shares_the_memory_of_the_host(probe: Probe) -> None:
-    _, gpus = probe("gb10")
-    assert (gpus[0].unified_memory, gpus[0].memory_total_mib, gpus[0].error) == (True, None, None)
-    [gpu] = nvidia.with_host_memory(gpus, MemoryFacts(total_mib=124610, available_mib=118000))
-    assert (gpu.memory_total_mib, gpu.memory_free_mib) == (124610, 118000)
-
-
-def test_a_card_with_its_own_memory_keeps_it() -> None:
-    card = Gpu(index=0, memory_total_mib=23040, memory_free_mib=22776, unified_memory=False)
-    assert nvidia.with_host_memory((card,), MemoryFacts(total_mib=1, available_mib=1)) == (card,)
-
-
 def test_mig_slices_have_their_own_memory(probe: Probe) -> None:
     _, gpus = probe("a100-mig")
     [gpu] = gpus
@@ -160,7 +147,8 @@ def test_a_card_without_a_driver(probe: Probe, tmp_path: Path) -> None:
     driver, gpus = probe("p40x2-580", library=tmp_path, root=tmp_path)
     assert driver is not None
     assert (driver.error or "").startswith("NVIDIA card without a driver at 0000:03:00.0 (kernel driver: nouveau):")
-    assert gpus == ()
+    assert [(gpu.vendor, gpu.pci_bus_id, gpu.driver) for gpu in gpus] == [("nvidia", "0000:03:00.0", "nouveau")]
+    assert "held by the kernel driver nouveau" in (gpus[0].error or "")
 
 
 def test_a_library_that_cannot_be_loaded_is_not_absent(probe: Probe, tmp_path: Path) -> None:
