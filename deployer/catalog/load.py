@@ -4,6 +4,7 @@
 is a user's folder of the same shape: a file there replaces the packaged file of the same name, or adds one.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -11,21 +12,35 @@ from typing import TypeVar
 import msgspec
 
 from deployer.catalog import check
-from deployer.catalog.document import read_document, read_text
+from deployer.catalog.check_engine import engine_problems
+from deployer.catalog.pattern import Problem
 from deployer.catalog.recipe import recipe_of
 from deployer.catalog.shape import convert
+from deployer.catalog.words import COMPONENTS
 from deployer.errors import ProfileError
 from deployer.paths import data_dir
-from deployer.types import CatalogModel, EngineProfile, GpuModel, Knowledge, Quantization
+from deployer.types import (
+    Advisory,
+    CatalogModel,
+    EngineProfile,
+    FailureSignature,
+    GpuModel,
+    Knowledge,
+    Quantization,
+)
 
 T = TypeVar("T")
 
 
 def load_knowledge(root: Path | None = None, overlay: Path | None = None) -> Knowledge:
-    """Every engine, GPU and quantization. Raises ProfileError for the first thing that is wrong."""
+    """Every engine, GPU, quantization and advisory. Raises ProfileError for the first thing that is wrong."""
     quantizations = load_quantizations(root, overlay)
-    engines = _engines(root, overlay, quantizations)
-    return Knowledge(engines=engines, gpus=load_gpus(root, overlay), quantizations=quantizations)
+    return Knowledge(
+        engines=_engines(root, overlay, quantizations),
+        gpus=load_gpus(root, overlay),
+        advisories=load_advisories(root, overlay),
+        quantizations=quantizations,
+    )
 
 
 def load_engines(root: Path | None = None, overlay: Path | None = None) -> tuple[EngineProfile, ...]:
@@ -35,11 +50,14 @@ def load_engines(root: Path | None = None, overlay: Path | None = None) -> tuple
 
 def load_engine(name: str, root: Path | None = None, overlay: Path | None = None) -> EngineProfile:
     """One engine profile. Raises ProfileError, also for an unknown name."""
-    return _engine(_engine_file(name, root, overlay), root, overlay, load_quantizations(root, overlay))
+    common = load_failures(root, overlay)
+    return _engine(_engine_file(name, root, overlay), root, overlay, load_quantizations(root, overlay), common)
 
 
 def engine_text(name: str, root: Path | None = None, overlay: Path | None = None) -> str:
     """The profile as written: its comments are the engine's documentation. Raises ProfileError."""
+    from deployer.catalog.document import read_text
+
     path = _engine_file(name, root, overlay)
     return read_text(path, _label(path, root, overlay))
 
@@ -54,38 +72,58 @@ def load_quantizations(root: Path | None = None, overlay: Path | None = None) ->
     return _table("quantizations.yaml", tuple[Quantization, ...], check.quantization_problems, root, overlay)
 
 
+def load_advisories(root: Path | None = None, overlay: Path | None = None) -> tuple[Advisory, ...]:
+    """Known vulnerabilities of engines, and of what containers stand on. Raises ProfileError."""
+    known = {*(path.stem for path in _files("engines", root, overlay)), *COMPONENTS}
+    problems = functools.partial(check.advisory_problems, known=known)
+    return _table("advisories.yaml", tuple[Advisory, ...], problems, root, overlay)
+
+
+def load_failures(root: Path | None = None, overlay: Path | None = None) -> tuple[FailureSignature, ...]:
+    """Failure signatures that say the same for every engine. Raises ProfileError."""
+    return _table("failures.yaml", tuple[FailureSignature, ...], check.failure_problems, root, overlay)
+
+
 def load_models(root: Path | None = None, overlay: Path | None = None) -> tuple[CatalogModel, ...]:
     """The model catalog: every file of `models/`, each a list. Raises ProfileError, also for a name used twice."""
     found: list[CatalogModel] = []
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[str, int]] = {}
     for path in _files("models", root, overlay):
         label = _label(path, root, overlay)
-        models = convert(read_document(path, label), tuple[CatalogModel, ...], label)
+        models = convert(_read(path, label), tuple[CatalogModel, ...], label)
         _refuse(label, check.model_problems(models))
         _refuse(label, _taken(models, owners, label))
         found += models
     return tuple(found)
 
 
-def _taken(models: Sequence[CatalogModel], owners: dict[str, str], label: str) -> Iterator[check.Problem]:
+def _taken(models: Sequence[CatalogModel], owners: dict[str, tuple[str, int]], label: str) -> Iterator[Problem]:
+    """Names that an earlier entry has; `owners` maps each name to its file and its place in it."""
     for index, model in enumerate(models):
         for name in (model.name, *model.aliases):
-            owner = f"{model.name} of {label}"
-            if (other := owners.setdefault(name, owner)) != owner:
-                yield str(index), f"the name {name!r} is taken by {other}"
+            if (other := owners.setdefault(name, (label, index))) != (label, index):
+                yield str(index), f"the name {name!r} is taken by entry {other[1]} of {other[0]}"
 
 
 def _engines(root: Path | None, overlay: Path | None, known: Sequence[Quantization]) -> tuple[EngineProfile, ...]:
-    return tuple(_engine(path, root, overlay, known) for path in _files("engines", root, overlay))
+    common = load_failures(root, overlay)
+    return tuple(_engine(path, root, overlay, known, common) for path in _files("engines", root, overlay))
 
 
-def _engine(path: Path, root: Path | None, overlay: Path | None, known: Sequence[Quantization]) -> EngineProfile:
+def _engine(
+    path: Path,
+    root: Path | None,
+    overlay: Path | None,
+    known: Sequence[Quantization],
+    common: tuple[FailureSignature, ...],
+) -> EngineProfile:
     label = _label(path, root, overlay)
     templates = _templates(root)
-    engine = convert(read_document(path, label), EngineProfile, label)
-    _refuse(label, check.engine_problems(engine, path.stem, {entry.name for entry in known}, templates))
+    engine = convert(_read(path, label), EngineProfile, label)
+    _refuse(label, engine_problems(engine, path.stem, known, templates))
     images = tuple(msgspec.structs.replace(image, recipe=recipe_of(image, templates)) for image in engine.images)
-    return msgspec.structs.replace(engine, images=images)
+    failures = (*common, *engine.failures) if engine.common_failures else engine.failures
+    return msgspec.structs.replace(engine, images=images, failures=failures)
 
 
 def _engine_file(name: str, root: Path | None, overlay: Path | None) -> Path:
@@ -98,7 +136,7 @@ def _engine_file(name: str, root: Path | None, overlay: Path | None) -> Path:
 def _table(
     name: str,
     kind: type[T],
-    problems: Callable[[T], Iterable[check.Problem]],
+    problems: Callable[[T], Iterable[Problem]],
     root: Path | None,
     overlay: Path | None,
 ) -> T:
@@ -107,9 +145,15 @@ def _table(
     if overlay is not None and (overlay / name).is_file():
         path = overlay / name
     label = _label(path, root, overlay)
-    entries = convert(read_document(path, label), kind, label)
+    entries = convert(_read(path, label), kind, label)
     _refuse(label, problems(entries))
     return entries
+
+
+def _read(path: Path, label: str) -> object:
+    from deployer.catalog.document import read_document  # yaml takes longer to import than a cached profile to read
+
+    return read_document(path, label)
 
 
 def _files(folder: str, root: Path | None, overlay: Path | None) -> tuple[Path, ...]:
@@ -133,6 +177,6 @@ def _label(path: Path, root: Path | None, overlay: Path | None) -> str:
     return str(Path("profiles") / path.relative_to(_root(root)))
 
 
-def _refuse(label: str, problems: Iterable[check.Problem]) -> None:
+def _refuse(label: str, problems: Iterable[Problem]) -> None:
     for path, text in problems:
         raise ProfileError(": ".join(part for part in (label, path, text) if part), hint="correct the file")

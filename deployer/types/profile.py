@@ -9,14 +9,28 @@ from deployer.types.model import Architecture
 
 
 class Flag(Written, frozen=True, kw_only=True):
-    """How one setting is written on the engine's command line.
+    """How one setting is written for the engine: on its command line, or as an environment variable.
 
-    `setting` is our word; `value` is a fixed argument, else the setting's own value follows the flag.
+    `setting` is our word (`catalog/words.py` lists them with their units). Three forms:
+
+    * `flag: --ctx-size`: the flag, then the setting's value; the flag alone when the setting is yes; nothing at all
+      when the setting does not apply (None, no or empty).
+    * `flag: ""`: positional, the value alone at this place (`vllm serve MODEL`).
+    * `flag: ""` and `variable: OLLAMA_CONTEXT_LENGTH`: that variable of the environment, and no argument; yes is `1`.
+
+    `value` is a fixed value, written whatever the plan says (`""`: the flag alone); `value_if_yes` follows the flag
+    when a yes-or-no setting is yes (`--runner pooling` for embeddings). A flag exists in engine versions from `since`
+    up to, not including, `until` (both numbers, compared number by number with missing ones as zero; None: no limit),
+    and in no other version may it be written.
     """
 
     setting: str
     flag: str
     value: str | None = None
+    value_if_yes: str | None = None
+    variable: str | None = None
+    since: str | None = None
+    until: str | None = None
     source: str | None = None
 
 
@@ -29,7 +43,11 @@ class FailureSignature(Written, frozen=True, kw_only=True):
 
 
 class Health(Written, frozen=True, kw_only=True):
-    """How the engine tells that it is alive, loading or ready."""
+    """How the engine tells that it is alive, loading or ready.
+
+    `loading_status`: the HTTP status while it loads; None: it does not listen until it is ready, or cannot tell.
+    `public_paths` answer without a key even when one is set (all of them where the engine has none: `/`).
+    """
 
     path: str
     loading_status: int | None = None
@@ -42,9 +60,11 @@ class ImageProfile(Written, frozen=True, kw_only=True):
 
     Exactly one of `reference` (an image to pull), `dockerfile` (a template to build) and `program` (a local program,
     runtime `process`) is set. `sass` and `ptx` list compute capabilities; `gfx` AMD targets; `cpu_flags` what the
-    processor must have; `driver_min` and `driver_min_ptx` the driver floors for each kind of code; `size_mib` is the
-    space it takes unpacked. `recipe` is filled by the loader: the reference, or `dockerfile:<sha256>` of the template
-    without its comments, so that a verified image is known by what it was made from.
+    processor must have, `cpu_flags_recommended` what it lacks only at a price; `driver_min` and `driver_min_ptx` the
+    driver floors for each kind of code; `size_mib` is the space it takes unpacked; `user` the `uid:gid` that the image
+    was made for besides root, if any; `environment` is added to the engine's. `recipe` is filled by the loader: the
+    reference, or `dockerfile:<sha256>` of the template without its comments, so that a verified image is known by what
+    it was made from.
     """
 
     id: str
@@ -64,10 +84,13 @@ class ImageProfile(Written, frozen=True, kw_only=True):
     ptx: tuple[str, ...] = ()
     gfx: tuple[str, ...] = ()
     cpu_flags: tuple[str, ...] = ()
+    cpu_flags_recommended: tuple[str, ...] = ()
     driver_min: str | None = None
     driver_min_ptx: str | None = None
     devices: tuple[str, ...] = ()
     size_mib: int | None = None
+    user: str | None = None
+    environment: dict[str, str] = {}
     note: str | None = None
     recipe: str = ""
 
@@ -94,17 +117,23 @@ class Strength(Written, frozen=True, kw_only=True):
     """What speaks for (or against) an engine in one situation, in points of the score, with the reason.
 
     A situation is a workload (`chat`, `agents`, `batch`, `embedding`), `many-users` (8 or more at once), `few-users`,
-    or `personal` (one user).
+    or `personal` (one user). `accelerators`: it holds on these only (empty: on all).
     """
 
     situation: str
     points: float
     why: str
     source: str
+    accelerators: tuple[Accelerator, ...] = ()
 
 
 class Advisory(Written, frozen=True, kw_only=True):
-    """A known vulnerability of an engine: versions from `introduced` up to, not including, `fixed`."""
+    """A known vulnerability of an engine (or of what containers stand on): versions from `introduced` up to `fixed`.
+
+    `introduced` is in the range (None: from the first version on), `fixed` is not (None: not fixed yet). Versions are
+    compared number by number; a llama.cpp version by its upstream build alone (`0.7.0-b11669` is b11669). `condition`:
+    the use without which it does not apply, and which a plan never has; such an advisory is told, and refuses nothing.
+    """
 
     id: str
     engine: str
@@ -120,9 +149,17 @@ class EngineProfile(Written, frozen=True, kw_only=True):
 
     `memory` names an estimator in `decide/`. A `legacy` engine is never chosen unless asked for. `splits`: how it uses
     several GPUs (`layer`: uneven sets too; `tensor`: like GPUs, heads divisible). `offload`: layers or experts may
-    stay in main memory. `key`: how it is given its API key (`none`: it has none, and needs a gateway). `architectures_since`:
-    first engine version that knows a model architecture. `metrics`: our word to the engine's metric name. `writable`:
-    folders in the image it has to write to. `shm_mib`: shared memory it needs.
+    stay in main memory. `key`: how it is given its API key (`none`: it has none, and needs a gateway; `argument`: only
+    on the command line, where others can read it; `config`: in a YAML file with the line `api-key: KEY`, which its flag
+    for `api_key_config` names). `architectures` are GGUF names (`qwen3moe`), for every engine, as in
+    Architecture.name; `architectures_since`: first engine version that knows one of them, where an image of this file
+    is older. `metrics`: our word (`catalog/words.py`) to the engine's metric name. `writable`: folders in the image it
+    has to write to (and execute from: compiled kernels). `shm_mib`: shared memory it needs; `ulimits`: by Docker's
+    name, -1 is unlimited. `setup`: commands to run inside the container, in order, once the port answers, before it can
+    serve, with `{model}`, `{alias}` and other settings in place; an engine that has some is not ready before.
+    `abbreviates`: its command line takes any beginning of a flag that only one flag has (`--trust` for
+    `--trust-remote-code`), so that `forbidden_args` have to be compared by beginning, up to a dot or equals sign.
+    `common_failures`: the loader puts the signatures of `profiles/failures.yaml` before its own.
     """
 
     engine: str
@@ -144,13 +181,17 @@ class EngineProfile(Written, frozen=True, kw_only=True):
     status: Literal["current", "legacy"] = "current"
     splits: tuple[Literal["layer", "tensor"], ...] = ()
     offload: bool = False
-    key: Literal["file", "environment", "argument", "none"] = "file"
+    key: Literal["file", "environment", "argument", "config", "none"] = "file"
     quantization_support: tuple[QuantizationSupport, ...] = ()
     architectures_since: dict[str, str] = {}
     strengths: tuple[Strength, ...] = ()
     metrics: dict[str, str] = {}
     writable: tuple[str, ...] = ()
     shm_mib: int | None = None
+    ulimits: dict[str, int] = {}
+    setup: tuple[tuple[str, ...], ...] = ()
+    abbreviates: bool = False
+    common_failures: bool = False
 
 
 class GpuModel(Written, frozen=True, kw_only=True):
@@ -188,7 +229,11 @@ class CatalogVariant(Written, frozen=True, kw_only=True):
 
 
 class CatalogModel(Written, frozen=True, kw_only=True):
-    """One entry of `profiles/models/*.yaml`."""
+    """One entry of `profiles/models/*.yaml`.
+
+    An `embedding` model answers with vectors, a `reranker` scores pairs of texts. `tools`: whether the chat template
+    renders tool calls (None: unknown); `tool_parsers`: by engine family (`vllm`, `sglang`), the parser that reads them.
+    """
 
     name: str
     title: str
@@ -200,6 +245,10 @@ class CatalogModel(Written, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     gated: bool = False
     embedding: bool = False
+    reranker: bool = False
+    tools: bool | None = None
+    tool_parsers: dict[str, str] = {}
+    note: str | None = None
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):

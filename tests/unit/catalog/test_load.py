@@ -150,8 +150,8 @@ def test_a_quality_above_one_is_refused(root: Path) -> None:
 
 
 def test_a_model_name_is_used_once(root: Path) -> None:
-    change(root, "models/smollm2.yaml", "aliases: [smollm2-360m]", "aliases: [smollm2-135m]")
-    with pytest.raises(ProfileError, match=r"^profiles/models/smollm2\.yaml: 1: the name 'smollm2-135m' is taken by"):
+    change(root, "models/smollm2.yaml", "- name: smollm2-360m-instruct", "- name: smollm2-135m-instruct")
+    with pytest.raises(ProfileError, match=r"^profiles/models/smollm2\.yaml: 1: the name 'smollm2-135m.*' is taken by"):
         catalog.load_models(root)
 
 
