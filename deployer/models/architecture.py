@@ -10,6 +10,10 @@ from collections import Counter
 from deployer.errors import ModelFileError
 from deployer.models.gguf import GgufHeader
 from deployer.models.gguf_types import FILE_TYPES, GUESSED_FILE_TYPES
+from deployer.models.layer_kinds import experts, heads, recurrent, window
+from deployer.models.metadata import broken as _broken
+from deployer.models.metadata import number as _number
+from deployer.models.metadata import shown as _shown
 from deployer.models.names import printable
 from deployer.types import Architecture, WeightLayout
 
@@ -25,29 +29,30 @@ def architecture(header: GgufHeader) -> Architecture:
     """Architecture of a model. Raises ModelFileError naming the key that is missing or senseless."""
     name = architecture_name(header)
     embedding = _number(header, f"{name}.embedding_length", low=1, high=1 << 20)
-    heads = _number(header, f"{name}.attention.head_count", low=0, high=1 << 16)
-    experts = _number(header, f"{name}.expert_count", default=0, high=1 << 16)
-    head_dim = embedding // heads if heads else 0
-    expert_width = _number(header, f"{name}.expert_feed_forward_length", default=0, high=1 << 24)
+    layers = _number(header, f"{name}.block_count", low=1, high=MAX_LAYERS)
+    context = _number(header, f"{name}.context_length", low=1, high=1 << 40)
+    expert_numbers = experts(header, name)
+    sliding_window, sliding_pattern = window(header, name, layers, context)
     names = {tensor.name for tensor in header.tensors}
     return Architecture(
         name=name,
-        layers=_number(header, f"{name}.block_count", low=1, high=MAX_LAYERS),
+        layers=layers,
         embedding=embedding,
-        feed_forward=_number(header, f"{name}.feed_forward_length", default=expert_width or None, high=1 << 24),
-        heads=heads,
-        kv_heads=_number(header, f"{name}.attention.head_count_kv", default=heads, high=1 << 16),
-        head_dim=max(
-            _number(header, f"{name}.attention.key_length", default=head_dim, high=1 << 16),
-            _number(header, f"{name}.attention.value_length", default=head_dim, high=1 << 16),
+        feed_forward=_number(
+            header,
+            f"{name}.feed_forward_length",
+            default=expert_numbers.get("expert_feed_forward") or None,
+            high=1 << 24,
         ),
         vocabulary=_vocabulary(header, name),
-        context_max=_number(header, f"{name}.context_length", low=1, high=1 << 40),
+        context_max=context,
         tied_embeddings="output.weight" not in names and not _is_encoder(name),
         attention_bias="blk.0.attn_q.bias" in names or "blk.0.attn_qkv.bias" in names,
-        experts=experts,
-        experts_used=_number(header, f"{name}.expert_used_count", default=0, high=1 << 16),
-        expert_feed_forward=expert_width,
+        sliding_window=sliding_window,
+        sliding_pattern=sliding_pattern,
+        **heads(header, name, embedding),
+        **expert_numbers,
+        **recurrent(header, name, layers),
     )
 
 
@@ -121,22 +126,3 @@ def _vocabulary(header: GgufHeader, name: str) -> int:
     rows = embedding.shape[1] if embedding is not None and len(embedding.shape) > 1 else None
     known = rows or (tokens.length if tokens is not None else None)
     return _number(header, f"{name}.vocab_size", low=1, default=known, high=1 << 28)
-
-
-def _number(header: GgufHeader, key: str, *, high: int, low: int = 0, default: int | None = None) -> int:
-    """A whole number, or the largest of an array with one number a layer."""
-    array = header.arrays.get(key)
-    found = header.metadata.get(key, default) if array is None else max(array.values or (), default=None)
-    if found is None:
-        raise _broken(header, f"the key {key} is missing")
-    if type(found) is not int or not low <= found <= high:
-        raise _broken(header, f"{key} is {_shown(found)}, not a whole number from {low} to {high}")
-    return found
-
-
-def _shown(value: object) -> str:
-    return "missing" if value is None else printable(repr(value))
-
-
-def _broken(header: GgufHeader, reason: str) -> ModelFileError:
-    return ModelFileError(f"{header.label}: {reason}", hint="it may not be a language model, or its conversion failed")

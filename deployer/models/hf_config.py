@@ -9,31 +9,12 @@ from typing import Any
 import msgspec
 
 from deployer.errors import ModelFileError
+from deployer.models.hf_architecture import architecture_of, text_body
 from deployer.models.names import printable
 from deployer.types import Architecture, ModelFormat
 
 MAX_CONFIG_BYTES = 4 << 20
-MAX_LAYERS = 4096
 _USUAL_BITS = 4
-
-# transformers `model_type` to the GGUF architecture, where a rule (`_` becomes `-`) does not do it.
-_ARCHITECTURES = {
-    "bert": "bert",
-    "cohere": "command-r",
-    "deepseek_v2": "deepseek2",
-    "deepseek_v3": "deepseek2",
-    "gemma3_text": "gemma3",
-    "glm4_moe": "glm4moe",
-    "granitemoe": "granitemoe",
-    "mistral": "llama",
-    "mixtral": "llama",
-    "qwen2_5_vl": "qwen2vl",
-    "qwen2_moe": "qwen2moe",
-    "qwen2_vl": "qwen2vl",
-    "qwen3_moe": "qwen3moe",
-    "roberta": "bert",
-    "xlm-roberta": "bert",
-}
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,13 +31,12 @@ def parse_config(data: bytes, label: str) -> Config:
     """Read config.json. Raises ModelFileError naming the key; a model that needs its own Python code is refused."""
     document = decode_object(data, f"{label}: config.json", MAX_CONFIG_BYTES)
     refuse_remote_code(document, f"{label}: config.json")
-    text = document.get("text_config")
-    body = {**document, **text} if isinstance(text, dict) else document
+    body = text_body(document)
     model_format, quantization, bits = _quantization(document, body, label)
     kind = str(body.get("model_type", ""))
     declared = " ".join(str(name) for name in document.get("architectures") or ())
     return Config(
-        architecture=_architecture(body, label),
+        architecture=architecture_of(body, label),
         format=model_format,
         quantization=quantization,
         bits=bits,
@@ -86,42 +66,6 @@ def refuse_remote_code(document: dict[str, Any], label: str) -> None:
         )
 
 
-def _architecture(body: dict[str, Any], label: str) -> Architecture:
-    kind = body.get("model_type")
-    if not isinstance(kind, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", kind):
-        raise _broken(f"{label}: config.json: model_type is {printable(repr(kind))}")
-
-    def number(*keys: str, low: int = 1, high: int = 1 << 28, default: int | None = None) -> int:
-        found = next((body[key] for key in keys if body.get(key) is not None), default)
-        if found is None:
-            raise _broken(f"{label}: config.json: {keys[0]} is missing")
-        if type(found) is not int or not low <= found <= high:
-            raise _broken(
-                f"{label}: config.json: {keys[0]} is {printable(repr(found))}, not a number from {low} to {high}"
-            )
-        return found
-
-    hidden, heads = number("hidden_size"), number("num_attention_heads")
-    expert_width = number("moe_intermediate_size", low=0, default=0)
-    bias = body.get("attention_bias", body.get("qkv_bias"))
-    return Architecture(
-        name=_ARCHITECTURES.get(kind, kind.replace("_", "-")),
-        layers=number("num_hidden_layers", high=MAX_LAYERS),
-        embedding=hidden,
-        feed_forward=number("intermediate_size", low=0, default=expert_width or None),
-        heads=heads,
-        kv_heads=number("num_key_value_heads", default=heads),
-        head_dim=number("head_dim", default=max(hidden // heads, 1)),
-        vocabulary=number("vocab_size"),
-        context_max=number("max_position_embeddings"),
-        tied_embeddings=body.get("tie_word_embeddings", False) is True,
-        attention_bias=kind.startswith("qwen2") if bias is None else bias is True,
-        experts=number("num_experts", "num_local_experts", "n_routed_experts", low=0, default=0),
-        experts_used=number("num_experts_per_tok", low=0, default=0),
-        expert_feed_forward=expert_width,
-    )
-
-
 def _quantization(document: dict[str, Any], body: dict[str, Any], label: str) -> tuple[ModelFormat, str, int]:
     """Format, name and bits: `AWQ`, `GPTQ-INT8`, `FP8`, or the type of plain weights."""
     settings = document.get("quantization_config") or body.get("quantization_config")
@@ -136,8 +80,10 @@ def _quantization(document: dict[str, Any], body: dict[str, Any], label: str) ->
             return "awq", _packed("AWQ", bits), bits
         case "gptq":
             return "gptq", _packed("GPTQ", bits), bits
-        case "fp8":
+        case "fp8" | "fbgemm_fp8":
             return "fp8", "FP8", 8
+        case "mxfp4":
+            return "safetensors", "MXFP4", bits
         case "compressed-tensors" if _compressed_is_fp8(settings):
             return "fp8", "FP8", 8
         case _:

@@ -54,6 +54,9 @@ def from_catalog(model: CatalogModel, store: Path) -> ModelSpec:
         gated=model.gated,
         embedding=model.embedding,
         source=model.name,
+        reranker=model.reranker,
+        tools=model.tools,
+        tool_parsers=model.tool_parsers,
     )
 
 

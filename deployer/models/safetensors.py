@@ -15,7 +15,8 @@ from deployer.types import WeightLayout
 MAX_HEADER_BYTES = 16 << 20
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks)\.(\d{1,5})\.")
 _INPUT = re.compile(r"(?:embed_tokens|word_embeddings|position_embeddings|token_type_embeddings|wte)\.weight$")
-_SIDE_DATA = re.compile(r"\.(?:scales|qzeros|g_idx|weight_scale|weight_scale_inv|input_scale)$")
+_SIDE_DATA = re.compile(r"\.(?:scales|qzeros|g_idx|weight_scale|weight_scale_inv|input_scale)$|_scales$")
+_NIBBLES = "_blocks"  # MXFP4 of gpt-oss: two weights a byte
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
 
 
@@ -87,6 +88,8 @@ def _weights(name: str, tensor: _Tensor, bits: int) -> int:
     if _SIDE_DATA.search(name):
         return 0
     elements = math.prod(tensor.shape)
+    if name.endswith(_NIBBLES) and tensor.dtype == "U8":
+        return elements * 2
     return elements * 32 // bits if name.endswith(".qweight") else elements
 
 

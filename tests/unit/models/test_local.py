@@ -175,6 +175,8 @@ def test_a_safetensors_folder(tmp_path: Path) -> None:
         ({"quant_method": "gptq", "bits": 4}, "gptq", "GPTQ"),
         ({"quant_method": "gptq", "bits": 8}, "gptq", "GPTQ-INT8"),
         ({"quant_method": "fp8"}, "fp8", "FP8"),
+        ({"quant_method": "fbgemm_fp8"}, "fp8", "FP8"),
+        ({"quant_method": "mxfp4"}, "safetensors", "MXFP4"),
         (
             {
                 "quant_method": "compressed-tensors",
@@ -188,6 +190,23 @@ def test_a_safetensors_folder(tmp_path: Path) -> None:
 def test_quantized_folders(tmp_path: Path, settings: dict[str, Any], model_format: str, quantization: str) -> None:
     spec = from_path(model_folder(tmp_path / "m", {"quantization_config": settings}))
     assert (spec.variants[0].format, spec.variants[0].quantization) == (model_format, quantization)
+
+
+def test_weights_of_four_bits_are_packed_by_two(tmp_path: Path) -> None:
+    header = {
+        "model.layers.0.mlp.experts.down_proj_blocks": {
+            "dtype": "U8",
+            "shape": [2, 3, 4, 16],
+            "data_offsets": [0, 384],
+        },
+        "model.layers.0.mlp.experts.down_proj_scales": {"dtype": "U8", "shape": [2, 3, 4], "data_offsets": [384, 408]},
+    }
+    folder = model_folder(tmp_path / "m", {"quantization_config": {"quant_method": "mxfp4"}})
+    (folder / "model.safetensors").write_bytes(_header(json.dumps(header).encode(), data=408))
+    spec = from_path(folder)
+    assert spec.parameters == 2 * 3 * 4 * 32
+    assert spec.variants[0].weights is not None
+    assert spec.variants[0].weights.layer_bytes[0] == 408
 
 
 @pytest.mark.parametrize(
