@@ -3,5 +3,6 @@
 from deployer.decide.hashing import plan_hash
 from deployer.decide.host import complete
 from deployer.decide.plan import make_plan
+from deployer.decide.report import report_engines
 
-__all__ = ["complete", "make_plan", "plan_hash"]
+__all__ = ["complete", "make_plan", "plan_hash", "report_engines"]

@@ -8,6 +8,7 @@ from deployer.decide.host import label, lookup, short_name
 from deployer.decide.version import capability
 from deployer.errors import BadInputError
 from deployer.types import (
+    Advisory,
     EngineProfile,
     Gpu,
     GpuModel,
@@ -21,9 +22,6 @@ from deployer.types import (
 TINY_MIB = 3072
 """A card below this is a display adapter, not a place for a model."""
 
-SAME_MEMORY = 0.05
-"""GPUs whose total memory differs by no more than this part are alike."""
-
 
 class Device(msgspec.Struct, frozen=True):
     """A GPU that may be used, and what is known of it by name."""
@@ -35,7 +33,8 @@ class Device(msgspec.Struct, frozen=True):
 class Candidate(msgspec.Struct, frozen=True):
     """One thing that could be started. No devices: the CPU, or a GPU image on a host without a GPU for it.
 
-    `unavailable` says why the image cannot be had; None when it can, or when an older verified one stands in.
+    `unavailable` says why the image cannot be had; None when it can, or when an older verified one stands in, whose
+    version is `stands_in`. `advisories` are the known vulnerabilities of the engine.
     """
 
     engine: EngineProfile
@@ -43,6 +42,13 @@ class Candidate(msgspec.Struct, frozen=True):
     variant: ModelVariant
     devices: tuple[Device, ...] = ()
     unavailable: str | None = None
+    stands_in: str | None = None
+    advisories: tuple[Advisory, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Version of the engine that would run: of the image, or of an older one that stands in for it."""
+        return self.stands_in or self.image.version
 
     @property
     def runtime(self) -> RuntimeName:
@@ -85,22 +91,6 @@ def usable_devices(
     return tuple(Device(gpu, lookup(gpu.name, table)) for gpu in slices), tuple(warnings)
 
 
-def device_sets(devices: Sequence[Device]) -> tuple[tuple[Device, ...], ...]:
-    """Sets worth trying, in a stable order; each set is sorted by index and has one vendor.
-
-    The best single card of each kind, growing groups of like cards, and growing sets of all cards by free memory
-    (for an uneven layer split). MIG slices are never combined.
-    """
-    found: dict[tuple[tuple[int, str | None], ...], tuple[Device, ...]] = {}
-    groups = [*_alike(devices), *_by_vendor(devices)]
-    for group in groups:
-        ordered = sorted(group, key=lambda device: (-_free(device), device.gpu.index))
-        for count in range(1, len(ordered) + 1):
-            chosen = tuple(sorted(ordered[:count], key=lambda device: device.gpu.index))
-            found.setdefault(tuple((device.gpu.index, device.gpu.uuid) for device in chosen), chosen)
-    return tuple(sorted(found.values(), key=len))
-
-
 def _asked(index: int, gpus: Iterable[Gpu]) -> Gpu:
     found = next((gpu for gpu in gpus if gpu.index == index), None)
     known = ", ".join(str(gpu.index) for gpu in gpus) or "none"
@@ -137,7 +127,7 @@ def _replaces(other: Gpu, display: Gpu) -> bool:
 
 
 def _mig_slices(gpu: Gpu) -> tuple[Gpu, ...]:
-    if gpu.mig is None or not _is_slice(gpu):
+    if gpu.mig is None or not is_slice(gpu):
         return (gpu,)
     return tuple(
         msgspec.structs.replace(
@@ -151,39 +141,6 @@ def _mig_slices(gpu: Gpu) -> tuple[Gpu, ...]:
     )
 
 
-def _is_slice(gpu: Gpu) -> bool:
+def is_slice(gpu: Gpu) -> bool:
+    """True for a GPU that is cut into MIG slices, and for a slice of it."""
     return gpu.mig is not None and gpu.mig.enabled
-
-
-def _free(device: Device) -> int:
-    return device.gpu.memory_free_mib or 0
-
-
-def _alike(devices: Sequence[Device]) -> list[list[Device]]:
-    """Groups of the same vendor, capability and total memory; a MIG slice is a group of its own."""
-    groups: list[list[Device]] = []
-    for device in devices:
-        home = next((group for group in groups if _same_kind(group[0].gpu, device.gpu)), None)
-        if home is None:
-            groups.append([device])
-        else:
-            home.append(device)
-    return groups
-
-
-def _same_kind(one: Gpu, other: Gpu) -> bool:
-    if _is_slice(one) or _is_slice(other):
-        return False
-    kind = (one.vendor, one.compute_capability, one.gfx)
-    first, second = one.memory_total_mib, other.memory_total_mib
-    if kind != (other.vendor, other.compute_capability, other.gfx) or first is None or second is None:
-        return False
-    return abs(first - second) <= SAME_MEMORY * max(first, second)
-
-
-def _by_vendor(devices: Sequence[Device]) -> list[list[Device]]:
-    groups: dict[str | None, list[Device]] = {}
-    for device in devices:
-        if not _is_slice(device.gpu) and device.gpu.memory_free_mib is not None:
-            groups.setdefault(device.gpu.vendor, []).append(device)
-    return list(groups.values())

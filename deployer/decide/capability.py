@@ -8,14 +8,37 @@ Source: CUDA C Programming Guide, "Application Compatibility".
 import functools
 from typing import Literal
 
-from deployer.decide.version import capability
-from deployer.types import Gpu, GpuModel, ImageProfile
+from deployer.decide.version import capability, numbers
+from deployer.types import Gpu, GpuModel, HostFacts, ImageProfile
 
 Code = Literal["sass", "ptx"]
 
 LAST_DRIVERS = (((5, 0), "470"), ((7, 5), "580"))
 """Below this capability, the newest driver branch with support: Kepler ends at R470; Maxwell, Pascal and Volta at R580
 (NVIDIA CUDA toolkit, driver and architecture matrix)."""
+
+
+BRANCHES = {
+    "11.4": "470", "11.5": "495", "11.6": "510", "11.7": "515", "11.8": "520", "12.0": "525", "12.1": "530",
+    "12.2": "535", "12.3": "545", "12.4": "550", "12.5": "555", "12.6": "560", "12.7": "565", "12.8": "570",
+    "12.9": "575", "13.0": "580", "13.1": "590", "13.2": "595", "13.3": "610",
+}  # fmt: skip
+"""Driver branch by the newest CUDA version that it reports (CUDA toolkit release notes)."""
+
+
+def driver_of(host: HostFacts) -> str | None:
+    """The NVIDIA driver's version, or its branch by the CUDA version that it reports; None when neither is known."""
+    if host.nvidia is None:
+        return None
+    return host.nvidia.driver or BRANCHES.get(host.nvidia.cuda or "")
+
+
+def cuda_of(driver: str | None) -> str | None:
+    """The newest CUDA version that a driver reports, by its branch; None below 470 and where it is unknown."""
+    if driver is None:
+        return None
+    own = numbers(driver)[:1]
+    return max((cuda for cuda, branch in BRANCHES.items() if numbers(branch) <= own), key=numbers, default=None)
 
 
 def code_for(image: ImageProfile, gpu: Gpu) -> Code | None:

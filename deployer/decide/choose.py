@@ -1,21 +1,24 @@
 """Both stages together: every candidate is refused with a reason, or sized, scored and put in order."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from deployer.decide import rules, speed
-from deployer.decide.candidates import Candidate, Device, describe, device_sets, usable_devices
+from deployer.decide import rules, rules_image, speed
+from deployer.decide.candidates import Candidate, Device, usable_devices
+from deployer.decide.device_sets import device_sets, same_kind, splits
+from deployer.decide.estimate_llama import leaves_experts, leaves_layers
+from deployer.decide.estimators import estimator
 from deployer.decide.host import by_name
+from deployer.decide.refusal import crawl_sentence, shortage_sentence
 from deployer.decide.score import Option, Qualities, score, total
-from deployer.decide.settings import ESTIMATORS, Estimator, Shortage, Sizing
+from deployer.decide.settings import Shortage, Sizing
 from deployer.decide.source import ImageSource, image_source, replaced
 from deployer.decide.weights import Weights, weights_of
-from deployer.errors import ProfileError
 from deployer.types import (
+    Advisory,
     EngineProfile,
     HostFacts,
-    ImageProfile,
     Knowledge,
     ModelSpec,
     ModelVariant,
@@ -58,8 +61,8 @@ class Considered(msgspec.Struct, frozen=True):
     devices: tuple[Device, ...] = ()
 
 
-_Same = tuple[str, str, tuple[tuple[int, str | None], ...], ModelVariant]
-"""Estimator, accelerator, devices, variant: images that share them need the same memory and are as fast."""
+_Same = tuple[str, tuple[str, ...], bool, str, tuple[tuple[int, str | None], ...], ModelVariant]
+"""Estimator, splits, offload, accelerator, devices, variant: images that share them need the same and are as fast."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -70,6 +73,7 @@ class _Question(msgspec.Struct, frozen=True):
     model: ModelSpec
     verified: Sequence[VerifiedImage]
     unavailable: Mapping[str, str]
+    advisories: Sequence[Advisory]
     devices: tuple[Device, ...]
     weights: tuple[Weights, ...]
     rejected: dict[Rejection, None]
@@ -79,6 +83,24 @@ class _Question(msgspec.Struct, frozen=True):
     def refusal(self, group: tuple[rules.Rule, ...], candidate: Candidate) -> tuple[str, str] | None:
         return rules.first_refusal(group, candidate, self.host, self.model, self.request)
 
+    def refused(self, group: tuple[rules.Rule, ...], candidate: Candidate) -> bool:
+        """True when a rule of the group refuses; the refusal is noted."""
+        refused = self.refusal(group, candidate)
+        if refused is None:
+            return False
+        quantization = candidate.variant.quantization if group is rules.FORM_RULES else None
+        self.reject(candidate.engine, candidate.image.id, quantization, refused)
+        return True
+
+    def safe(self, image: Candidate) -> Callable[[str], bool]:
+        """Whether a version of the engine may be used as far as its vulnerabilities go."""
+
+        def answer(version: str) -> bool:
+            older = msgspec.structs.replace(image, stands_in=version)
+            return rules_image.security(older, self.host, self.model, self.request) is None
+
+        return answer
+
     def reject(self, engine: EngineProfile, image: str, quantization: str | None, refused: tuple[str, str]) -> None:
         rule, reason = refused
         found = Rejection(engine=engine.engine, image=image, quantization=quantization, rule=rule, reason=reason)
@@ -86,9 +108,11 @@ class _Question(msgspec.Struct, frozen=True):
 
     def sized(self, candidate: Candidate, weights: Weights) -> tuple[tuple[Sizing, SpeedEstimate], ...] | Shortage:
         devices = tuple((device.gpu.index, device.gpu.uuid) for device in candidate.devices)
-        key = (candidate.engine.memory, candidate.image.accelerator, devices, candidate.variant)
+        engine = candidate.engine
+        offloads = leaves_layers(engine)
+        key = (_family(engine), splits(engine), offloads, candidate.image.accelerator, devices, candidate.variant)
         if key not in self.sizes:
-            found = _estimator(candidate.engine)(candidate, self.host, self.model, self.request, weights)
+            found = estimator(engine)(candidate, self.host, self.model, self.request, weights)
             self.sizes[key] = (
                 found
                 if isinstance(found, Shortage)
@@ -110,20 +134,24 @@ def consider(
     devices, warnings = usable_devices(host, request, by_name(knowledge.gpus))
     known = {(item.name, item.format): item for item in knowledge.quantizations}
     weights = tuple(_weights(variant, model, known) for variant in model.variants)
-    question = _Question(request, host, model, verified, unavailable, devices, weights, {}, [], {})
+    question = _Question(
+        request, host, model, verified, unavailable, knowledge.advisories, devices, weights, {}, [], {}
+    )
     options = [option for engine in knowledge.engines for option in _try_engine(replaced(engine, request), question)]
-    ranked = [Ranked(option, parts := score(option, known), total(parts)) for option in options]
+    ranked = [
+        Ranked(option, parts := score(option, known, request, wsl=bool(host.os.wsl)), total(parts))
+        for option in options
+    ]
     ordered = sorted(ranked, key=lambda item: -item.total)
-    return Considered(tuple(ordered), tuple(question.rejected), tuple(question.near), warnings, devices)
+    said = (*warnings, *rules_image.vulnerable_parts(host, knowledge.advisories))
+    return Considered(tuple(ordered), tuple(question.rejected), tuple(question.near), said, devices)
 
 
-def _estimator(engine: EngineProfile) -> Estimator:
-    if engine.memory not in ESTIMATORS:
-        raise ProfileError(
-            f"{engine.engine}.yaml: memory: no estimator is called {engine.memory!r}",
-            hint=f"one of: {', '.join(ESTIMATORS)}",
-        )
-    return ESTIMATORS[engine.memory]
+def _family(engine: EngineProfile) -> str:
+    """Engines of the same family are sized alike; those with a pool differ in what their fraction means."""
+    if engine.memory != "llama.cpp":
+        return engine.engine
+    return "llama.cpp, experts" if leaves_experts(engine) else "llama.cpp"
 
 
 def _weights(variant: ModelVariant, model: ModelSpec, known: Qualities) -> Weights:
@@ -133,7 +161,8 @@ def _weights(variant: ModelVariant, model: ModelSpec, known: Qualities) -> Weigh
 
 
 def _try_engine(engine: EngineProfile, question: _Question) -> Iterator[Option]:
-    usual = Candidate(engine, engine.images[0], question.model.variants[0])
+    known = tuple(item for item in question.advisories if item.engine == engine.engine)
+    usual = Candidate(engine, engine.images[0], question.model.variants[0], advisories=known)
     refused = question.refusal(rules.ENGINE_RULES, usual)
     if refused is not None:
         question.reject(engine, ANY_IMAGE, None, refused)
@@ -145,98 +174,93 @@ def _try_engine(engine: EngineProfile, question: _Question) -> Iterator[Option]:
             variants.append((variant, weights))
         else:
             question.reject(engine, ANY_IMAGE, variant.quantization, refused)
+    ways = splits(engine)
     for image in engine.images:
-        for devices, source in _try_image(engine, image, question):
+        fitted: dict[ModelVariant, list[set[int]]] = {}
+        for placed, source in _try_image(msgspec.structs.replace(usual, image=image), question):
+            used = {device.gpu.index for device in placed.devices}
             for variant, weights in variants:
-                yield from _try_candidate(Candidate(engine, image, variant, devices), source, weights, question)
+                enough = fitted.setdefault(variant, [])
+                if any(smaller < used for smaller in enough):
+                    continue
+                found = list(
+                    _try_candidate(msgspec.structs.replace(placed, variant=variant), source, weights, question)
+                )
+                if "layer" in ways and image.dockerfile is None and any(_whole(option) for option in found):
+                    enough.append(used)
+                yield from found
 
 
-def _try_image(
-    engine: EngineProfile, image: ImageProfile, question: _Question
-) -> Iterator[tuple[tuple[Device, ...], ImageSource]]:
-    """Device sets on which this image can run, and where it comes from for each."""
-    variant = question.model.variants[0]
-    refused = question.refusal(rules.IMAGE_RULES, Candidate(engine, image, variant))
-    if refused is not None:
-        question.reject(engine, image.id, None, refused)
+def _whole(option: Option) -> bool:
+    """True where nothing was given up: with a layer split, more GPUs would only make it slower."""
+    sizing = option.sizing
+    return not sizing.offer.steps_down and sizing.offloaded == sizing.layers and not sizing.settings.cpu_moe_layers
+
+
+def _try_image(image: Candidate, question: _Question) -> Iterator[tuple[Candidate, ImageSource]]:
+    """The image on each device set on which it can run, and where it comes from for each."""
+    if question.refused(rules.IMAGE_RULES, image):
         return
-    for devices in _sets_for(engine, image, question):
-        source = image_source(engine, image, devices, question.verified, question.unavailable)
-        if isinstance(source, ImageSource):
-            yield devices, source
-        else:
-            candidate = Candidate(engine, image, variant, devices, unavailable=source)
-            refused = question.refusal(rules.IMAGE_RULES, candidate)
-            assert refused is not None  # noqa: S101 - `unavailable` is set, and its rule is in the group
-            question.reject(engine, image.id, None, refused)
+    for devices in _sets_for(image, question):
+        candidate = msgspec.structs.replace(image, devices=devices)
+        source = image_source(
+            image.engine, image.image, devices, question.verified, question.unavailable, safe=question.safe(image)
+        )
+        if not isinstance(source, ImageSource):
+            question.refused(rules.IMAGE_RULES, msgspec.structs.replace(candidate, unavailable=source))
+            continue
+        if source.warning is not None and source.entry is not None:
+            candidate = msgspec.structs.replace(candidate, stands_in=source.entry.engine_version)
+            if question.refused(rules.IMAGE_RULES, candidate):
+                continue
+        yield candidate, source
 
 
-def _sets_for(engine: EngineProfile, image: ImageProfile, question: _Question) -> Iterable[tuple[Device, ...]]:
-    """Device sets that pass the device rules; an odd GPU is refused by itself and left out of every set."""
+def _sets_for(image: Candidate, question: _Question) -> Iterable[tuple[Device, ...]]:
+    """Device sets that pass the rules; an odd GPU is refused by itself and left out of every set."""
     asked = question.request.gpus is not None
     whole: tuple[tuple[Device, ...], ...] = tuple((device,) for device in question.devices)
-    if image.accelerator == "cpu":
+    if image.on_cpu:
         whole = ((),)
     elif asked or not whole:
         whole = (question.devices,)
-    passed = _passing(engine, image, whole, question)
-    if image.accelerator == "cpu" or asked:
-        return passed
-    sets = device_sets([device for devices in passed for device in devices])
-    return _passing(engine, image, sets, question)
+    passed = _passing(image, whole, rules.DEVICE_RULES, question)
+    if asked or image.on_cpu:
+        return _passing(image, passed, rules.SET_RULES, question)
+    usable = [device for devices in passed for device in devices]
+    sets = device_sets(usable, image.engine, question.model.architecture)
+    return _passing(image, sets, (*rules.DEVICE_RULES, *rules.SET_RULES), question)
 
 
 def _passing(
-    engine: EngineProfile,
-    image: ImageProfile,
-    sets: Iterable[tuple[Device, ...]],
-    question: _Question,
+    image: Candidate, sets: Iterable[tuple[Device, ...]], group: tuple[rules.Rule, ...], question: _Question
 ) -> list[tuple[Device, ...]]:
-    passed = []
-    for devices in sets:
-        candidate = Candidate(engine, image, question.model.variants[0], devices)
-        refused = question.refusal(rules.DEVICE_RULES, candidate)
-        if refused is None:
-            passed.append(devices)
-        else:
-            question.reject(engine, image.id, None, refused)
-    return passed
+    return [devices for devices in sets if not question.refused(group, msgspec.structs.replace(image, devices=devices))]
+
+
+def idle(candidate: Candidate, considered: Considered) -> list[Device]:
+    """GPUs like the chosen ones that the plan leaves free."""
+    used = {(device.gpu.index, device.gpu.uuid) for device in candidate.devices}
+    free = (item for item in considered.devices if (item.gpu.index, item.gpu.uuid) not in used)
+    return [item for item in free if used and same_kind(item.gpu, candidate.devices[0].gpu)]
 
 
 def _try_candidate(
     candidate: Candidate, source: ImageSource, weights: Weights, question: _Question
 ) -> Iterator[Option]:
     """The options of a candidate that fits in memory: all layers on the GPUs, or a part of them."""
+    if question.refused(rules.FORM_RULES, candidate):
+        return
     sized = question.sized(candidate, weights)
     if not isinstance(sized, Shortage):
-        yield from (Option(candidate, sizing, expected, source) for sizing, expected in sized)
+        for sizing, expected in sized:
+            if (crawl := crawl_sentence(candidate, expected)) is None:
+                yield Option(candidate, sizing, expected, source)
+            else:
+                refused = (rules.SPEED_RULE, crawl)
+                question.reject(candidate.engine, candidate.image.id, candidate.variant.quantization, refused)
         return
     reason = shortage_sentence(candidate, sized, question.request)
     question.near.append(NearMiss(candidate, sized, reason))
     refused = (rules.MEMORY_RULE, reason)
     question.reject(candidate.engine, candidate.image.id, candidate.variant.quantization, refused)
-
-
-def shortage_sentence(candidate: Candidate, shortage: Shortage, request: Request) -> str:
-    """What is missing where, in MiB, for the smallest offer, and the way out."""
-    device, offer = shortage.device, shortage.offer
-    where = "main memory" if device.device == "host" else describe(candidate.devices)
-    kept = "" if request.context is None else f"--context below {request.context}, "
-    return (
-        f"{candidate.variant.quantization} for {offer.slots} x {offer.context} tokens needs {device.total_mib} MiB and "
-        f"{device.margin_mib} MiB of margin in {where} (weights {device.weights_mib}, KV cache {device.kv_cache_mib}, "
-        f"compute {device.compute_mib}, overhead {device.overhead_mib}); {device.available_mib} MiB are free; "
-        f"{shortage.missing_mib} MiB are missing: {kept}a smaller quantization or model, or free memory"
-        f"{_holders(candidate)}"
-    )
-
-
-def _holders(candidate: Candidate) -> str:
-    """Who holds GPU memory, for the way out."""
-    held = [
-        f"{process.name or 'process'} {process.pid}: {process.memory_mib} MiB"
-        for device in candidate.devices
-        for process in device.gpu.processes or ()
-        if process.memory_mib
-    ]
-    return f" ({', '.join(held[:3])})" if held else ""

@@ -3,80 +3,101 @@
 from collections.abc import Mapping, Sequence
 
 from deployer.decide.candidates import Candidate
+from deployer.decide.capability import cuda_of, driver_of
 from deployer.decide.score import Option
+from deployer.decide.values import settings_values
+from deployer.decide.version import numbers, older
 from deployer.errors import BadInputError, ProfileError
-from deployer.types import Accelerator, EngineProfile, Flag, Request, Site
+from deployer.types import EngineProfile, Flag, HostFacts, Request, Site
 
-MODEL_FOLDER = "/models"
-KEY_PATH = "/run/secrets/api_key"
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - inside the container; the port is published on the planned address only
+REQUIRED: dict[str, frozenset[str]] = {
+    "llama.cpp": frozenset({
+        *("model", "alias", "host", "port", "api_key_file", "context_total", "slots", "threads", "batch"),
+        *("micro_batch", "gpu_layers", "tensor_split", "devices", "kv_cache_type_k", "kv_cache_type_v"),
+        *("flash_attention", "cache_ram", "metrics", "offline", "no_ui", "jinja", "embeddings", "log_verbosity"),
+    }),
+}  # fmt: skip
+"""Settings that an engine must be told when they apply, because it would choose otherwise by itself. The other engines
+must be told the model, unless they are set up by commands of their own."""
 
-LOG_BUFFERS = "4"
-"""The level at which the log tells each buffer's size and where the layers went."""
-
-DEVICE_PREFIX: dict[Accelerator, str] = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "sycl": "SYCL"}
-"""llama.cpp's names of devices (`llama-server --list-devices`). A named device that is missing stops the server."""
+_USUAL = frozenset({"model"})
 
 
 def command(option: Option, request: Request, site: Site) -> tuple[str, ...]:
     """The image's command, the profile's flags in order, then the user's arguments.
 
-    Raises ProfileError when a setting has no flag, BadInputError for a forbidden argument.
+    Raises ProfileError when a required setting has no flag, BadInputError for a forbidden argument.
     """
     engine = option.candidate.engine
     refuse_forbidden(engine, request.engine_args)
-    flags = _flags(engine, settings_values(option, request, site))
-    return (*option.candidate.image.command, *flags, *request.engine_args)
+    values = settings_values(option, request, site)
+    _check(engine, values)
+    flags = (flag for flag in flags_of(option.candidate) if flag.variable is None)
+    words = (word for flag in flags for word in _words(engine, flag, values))
+    return (*option.candidate.image.command, *words, *request.engine_args)
 
 
-def settings_values(option: Option, request: Request, site: Site) -> dict[str, str | bool | None]:
-    """Every setting by our word for it; None or False where it does not apply. Paths are those that the server sees."""
-    candidate, settings = option.candidate, option.sizing.settings
-    inside = candidate.runtime == "compose"
-    return {
-        "model": f"{MODEL_FOLDER}/{model_file(candidate)}" if inside else candidate.variant.path,
-        "alias": site.name,
-        "host": ANY_ADDRESS if inside else request.address,
-        "port": str(candidate.engine.container_port if inside else site.port),
-        "api_key_file": KEY_PATH if inside else site.key_file,
-        "context_total": str(option.sizing.load.cells * settings.slots),
-        "slots": str(settings.slots),
-        "threads": str(settings.threads),
-        "batch": str(settings.batch),
-        "micro_batch": str(settings.micro_batch),
-        "gpu_layers": str(settings.gpu_layers) if candidate.devices else None,
-        "tensor_split": ",".join(str(count) for count in settings.tensor_split) or None,
-        "devices": devices_value(candidate),
-        "kv_cache_type_k": settings.kv_cache_type,
-        "kv_cache_type_v": settings.kv_cache_type,
-        "flash_attention": "auto" if settings.kv_cache_type == "f16" else "on",
-        "cache_ram": str(settings.prompt_cache_mib),
-        "metrics": True,
-        "offline": True,
-        "no_ui": True,
-        "jinja": request.workload != "embedding",
-        "embeddings": request.workload == "embedding",
-        "log_verbosity": LOG_BUFFERS,
-    }
+def environment(option: Option, request: Request, site: Site, host: HostFacts) -> dict[str, str]:
+    """The profile's and the image's variables, settings that are told by variable, and the GPUs for a local program.
 
-
-def model_file(candidate: Candidate) -> str:
-    """Name of the (first) model file, as it is mounted."""
-    path = candidate.variant.path
-    if path is not None:
-        return path.rpartition("/")[2]
-    return candidate.variant.files[0].rpartition("/")[2]
-
-
-def devices_value(candidate: Candidate) -> str | None:
-    """`CUDA0,CUDA1`: the planned devices as the server counts them. A CPU image has none to name.
-
-    A program on this host may have been built with GPU code, so it is told `none`.
+    GPUs cannot reach each other's memory under WSL, where NCCL would hang in the attempt (vllm-project/vllm#14449). An
+    image that asks for a newer CUDA than the driver reports is told that the driver will do: the rules have compared
+    both, and machine code runs within its major version (NVIDIA Container Toolkit, internal/config/image/envvars.go).
     """
-    if candidate.on_cpu:
-        return "none" if candidate.image.program is not None else None
-    prefix = DEVICE_PREFIX[candidate.image.accelerator]
-    return ",".join(f"{prefix}{index}" for index in range(len(candidate.devices)))
+    candidate = option.candidate
+    values = settings_values(option, request, site)
+    told = {
+        flag.variable: word
+        for flag in flags_of(candidate)
+        if flag.variable is not None and (word := _variable(candidate.engine, flag, values)) is not None
+    }
+    apart = {"NCCL_P2P_DISABLE": "1"} if host.os.wsl and option.sizing.settings.tensor_parallel > 1 else {}
+    will_do = {"NVIDIA_DISABLE_REQUIRE": "1"} if asks_for_more(candidate, host) else {}
+    found = {**candidate.engine.environment, **candidate.image.environment, **told, **apart, **will_do}
+    uuids = [device.gpu.uuid for device in candidate.devices if device.gpu.uuid]
+    if candidate.runtime != "process" or candidate.image.accelerator != "cuda" or not uuids:
+        return found
+    return {**found, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(uuids)}
+
+
+def asks_for_more(candidate: Candidate, host: HostFacts) -> bool:
+    """True for a CUDA image whose toolkit is newer than what the driver reports."""
+    image = candidate.image
+    if image.accelerator != "cuda" or image.cuda is None or candidate.runtime != "compose" or host.nvidia is None:
+        return False
+    now = host.nvidia.cuda or cuda_of(driver_of(host))
+    return now is not None and numbers(now)[:2] < numbers(image.cuda)[:2]
+
+
+def setup(option: Option, request: Request, site: Site) -> tuple[tuple[str, ...], ...]:
+    """Commands to run in the container once the port answers, with the settings in their places."""
+    values = {f"{{{word}}}": value for word, value in settings_values(option, request, site).items()}
+    return tuple(tuple(_placed(word, values) for word in step) for step in option.candidate.engine.setup)
+
+
+def _placed(word: str, values: Mapping[str, str | bool | None]) -> str:
+    for name, value in values.items():
+        if isinstance(value, str):
+            word = word.replace(name, value)
+    return word
+
+
+def flags_of(candidate: Candidate) -> tuple[Flag, ...]:
+    """Flags that this version of the engine has; all of them where it cannot be compared."""
+    return tuple(flag for flag in candidate.engine.flags if _has(candidate.version, flag))
+
+
+def _has(version: str, flag: Flag) -> bool:
+    early = flag.since is not None and older(version, flag.since) is True
+    late = flag.until is not None and older(version, flag.until) is False
+    return not early and not late
+
+
+def key_variable(candidate: Candidate) -> str | None:
+    """The variable of the environment from which the engine takes its key, if that is its way."""
+    if candidate.engine.key != "environment":
+        return None
+    return next((flag.variable for flag in flags_of(candidate) if flag.setting == "api_key_env"), None)
 
 
 def refuse_forbidden(engine: EngineProfile, arguments: Sequence[str]) -> None:
@@ -109,25 +130,38 @@ def _plain(name: str) -> str:
     return name.replace("_", "-") if name.startswith("--") else name
 
 
-def _flags(engine: EngineProfile, values: Mapping[str, str | bool | None]) -> list[str]:
-    missing = [word for word, value in values.items() if value and word not in {flag.setting for flag in engine.flags}]
+def _check(engine: EngineProfile, values: Mapping[str, str | bool | None]) -> None:
+    """Raise ProfileError when a required setting that applies has no flag."""
+    placed = {flag.setting for flag in engine.flags}
+    required = REQUIRED.get(engine.engine, frozenset() if engine.setup else _USUAL)
+    missing = [word for word, value in values.items() if value and word in required and word not in placed]
     if missing:
         raise ProfileError(
             f"{engine.engine}.yaml: flags: no flag for {', '.join(missing)}", hint="add it to the profile"
         )
-    return [word for flag in engine.flags for word in _words(engine, flag, values)]
 
 
 def _words(engine: EngineProfile, flag: Flag, values: Mapping[str, str | bool | None]) -> tuple[str, ...]:
     """A flag with its value; alone for a switch; nothing for a setting that does not apply."""
+    value = _value(engine, flag, values)
+    name = (flag.flag,) if flag.flag else ()
+    if value is True or flag.value == "":
+        return (*name, flag.value_if_yes) if flag.value_if_yes else name
+    return (*name, value) if value else ()
+
+
+def _variable(engine: EngineProfile, flag: Flag, values: Mapping[str, str | bool | None]) -> str | None:
+    """What a variable is set to; yes is `1`."""
+    value = _value(engine, flag, values)
+    return (flag.value_if_yes or "1") if value is True else value or None
+
+
+def _value(engine: EngineProfile, flag: Flag, values: Mapping[str, str | bool | None]) -> str | bool | None:
     if flag.value is not None:
-        return (flag.flag, flag.value)
+        return flag.value
     if flag.setting not in values:
         raise ProfileError(
             f"{engine.engine}.yaml: flags: {flag.setting}: not a setting, and no fixed value",
             hint=f"settings: {', '.join(values)}",
         )
-    value = values[flag.setting]
-    if value is True:
-        return (flag.flag,)
-    return (flag.flag, value) if value else ()
+    return values[flag.setting]

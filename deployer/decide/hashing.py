@@ -10,7 +10,7 @@ from deployer.types import Plan
 _RUNS = (
     *("name", "host_fingerprint", "engine", "engine_version", "devices", "settings", "command", "environment"),
     *("runtime", "address", "port", "container_port", "container_user", "device_groups", "key_file", "health"),
-    *("limits", "start_period_s"),
+    *("limits", "start_period_s", "key_variable", "setup", "writable", "shm_mib", "ulimits"),
 )
 _IMAGE = ("profile", "accelerator", "recipe", "digest", "image_id", "dockerfile", "build_args", "ptx_only")
 _MODEL = ("ref", "format", "quantization", "files", "path")

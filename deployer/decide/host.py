@@ -10,6 +10,15 @@ from deployer.types import Gpu, GpuModel, HostFacts
 FREE_RESERVE_MIB = 512
 """Kept back where only the total memory of a GPU is known: driver, firmware and a desktop take some of it."""
 
+UNIFIED_CAPABILITIES = ("5.3", "6.2", "7.2", "8.7", "11.0", "12.1")
+"""Jetson TX1 to Thor and GB10: their GPUs share the processor's memory."""
+
+UNIFIED_GFX = ("gfx90c", "gfx1035", "gfx1036", "gfx1103", "gfx1150", "gfx1151", "gfx1152", "gfx1153")
+"""Graphics inside AMD processors."""
+
+UNIFIED_HEADROOM_MIB, UNIFIED_HEADROOM_PART = 1024, 0.06
+"""Kept for the system where GPU and processor share one memory: filling it freezes the host (spark-arena#17)."""
+
 _BRANDS = re.compile(r"^(nvidia|geforce|tesla)+")
 
 
@@ -22,10 +31,39 @@ def complete(host: HostFacts, gpus_table: Sequence[GpuModel]) -> tuple[HostFacts
     filled: list[Gpu] = []
     warnings: list[str] = []
     for gpu in host.gpus:
-        done, said = (gpu, ()) if gpu.error else _complete_gpu(gpu, lookup(gpu.name, table))
+        done, said = (gpu, ()) if gpu.error else _complete_gpu(shared(gpu, host), lookup(gpu.name, table))
         filled.append(done)
         warnings.extend(said)
     return msgspec.structs.replace(host, gpus=tuple(filled)), tuple(warnings)
+
+
+def shared(gpu: Gpu, host: HostFacts) -> Gpu:
+    """A GPU without memory of its own has what main memory has, less what the system keeps; other GPUs unchanged.
+
+    NVML does not tell its memory (GB10, Jetson), or tells all that could be mapped (APUs): in both cases the kernel's
+    MemAvailable is the budget, and it is one with the processor's.
+    """
+    unified = gpu.unified_memory
+    if unified is None:
+        unified = gpu.compute_capability in UNIFIED_CAPABILITIES or gpu.gfx in UNIFIED_GFX
+    if not unified:
+        return gpu
+    total = host.memory.total_mib
+    free = [
+        size for size in (gpu.memory_free_mib, host.memory.available_mib, host.memory.limit_mib) if size is not None
+    ]
+    available = min(free) if free else total
+    return msgspec.structs.replace(
+        gpu,
+        unified_memory=True,
+        memory_total_mib=gpu.memory_total_mib if gpu.memory_total_mib is not None else total,
+        memory_free_mib=None if available is None else max(available - unified_headroom_mib(host), 0),
+    )
+
+
+def unified_headroom_mib(host: HostFacts) -> int:
+    """What the system keeps of a memory that GPU and processor share, in MiB."""
+    return max(UNIFIED_HEADROOM_MIB, int((host.memory.total_mib or 0) * UNIFIED_HEADROOM_PART))
 
 
 def by_name(gpus_table: Sequence[GpuModel]) -> dict[str, GpuModel]:

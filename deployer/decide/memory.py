@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from deployer.decide.kv_cache import layer_bytes
 from deployer.decide.weights import Basis, Weights
 from deployer.types import Accelerator, Architecture, DeviceMemory
 
@@ -47,9 +48,14 @@ class Load(msgspec.Struct, frozen=True):
     cells: int
     tokens: int
     embedding: bool
-    kv_layer_bytes: int
+    kv_bytes: tuple[int, ...]
     mask_bytes: int
     host_compute_bytes: int
+
+    @property
+    def kv_layer_bytes(self) -> int:
+        """Bytes of the cache of the layer that keeps the most, for all slots together."""
+        return max(self.kv_bytes, default=0)
 
 
 def make_load(
@@ -65,12 +71,12 @@ def make_load(
     """Sizes of serving `slots` conversations of `context` tokens.
 
     An explicit number of slots gives each its own stream of cells, padded to 256 (llama.cpp src/llama-context.cpp,
-    `n_ctx_seq`). KV: K and V rows of `kv_heads * head_dim` elements (src/llama-kv-cache.cpp). Mask: one stream, half
+    `n_ctx_seq`). KV: see kv_cache.py. Mask: one stream, half
     precision (src/llama-graph.cpp). A GPU build keeps the mask and the input embeddings in pinned host memory.
     """
     cells = math.ceil(context / CELL_PADDING) * CELL_PADDING
     tokens = min(micro_batch, cells * slots)
-    row = architecture.kv_heads * architecture.head_dim * KV_BYTES[kv_type]
+    kept = layer_bytes(architecture, cells=cells, batch=micro_batch, element_bytes=KV_BYTES[kv_type], slots=slots)
     mask = cells * tokens * 2
     return Load(
         architecture=architecture,
@@ -79,7 +85,7 @@ def make_load(
         cells=cells,
         tokens=tokens,
         embedding=embedding,
-        kv_layer_bytes=int(2 * row * cells * slots),
+        kv_bytes=kept,
         mask_bytes=mask,
         host_compute_bytes=mask + architecture.embedding * tokens * 4,
     )
@@ -134,16 +140,16 @@ def margin_mib(total_mib: int, basis: Basis) -> int:
 
 
 def gpu_memory(
-    load: Load, *, name: str, weights: int, layers: int, compute: int, overhead_mib: int, available_mib: int | None
+    load: Load, *, name: str, weights: int, kv: int, compute: int, overhead_mib: int, available_mib: int | None
 ) -> DeviceMemory:
-    """Estimate for one GPU that holds `weights` bytes and the KV cache of `layers` layers.
+    """Estimate for one GPU that holds `weights` bytes of weights and `kv` bytes of KV cache.
 
     `compute` and `overhead_mib` are those of `gpu_compute_bytes` and `gpu_overhead_mib`.
     """
-    return _device(
+    return device_memory(
         name,
         weights=weights,
-        kv=load.kv_layer_bytes * layers,
+        kv=kv,
         compute=compute,
         overhead_mib=overhead_mib,
         basis=load.weights.basis,
@@ -159,10 +165,10 @@ def host_memory(load: Load, *, offloaded: int, available_mib: int | None) -> Dev
     layout, layers = load.weights.layout, len(load.weights.layout.layer_bytes)
     kept = layers if not offloaded else layers + 1 - offloaded
     compute = load.host_compute_bytes if offloaded else compute_bytes(load, on_gpu=False)
-    return _device(
+    return device_memory(
         "host",
         weights=layout.input_bytes + sum(layout.layer_bytes[:kept]) + (0 if offloaded else layout.output_bytes),
-        kv=load.kv_layer_bytes * kept,
+        kv=sum(load.kv_bytes[:kept]),
         compute=compute + output_buffer_bytes(load),
         overhead_mib=HOST_OVERHEAD_MIB + (HOST_GPU_OVERHEAD_MIB if offloaded else 0),
         basis=load.weights.basis,
@@ -170,9 +176,10 @@ def host_memory(load: Load, *, offloaded: int, available_mib: int | None) -> Dev
     )
 
 
-def _device(
+def device_memory(
     name: str, *, weights: int, kv: int, compute: int, overhead_mib: int, basis: Basis, available_mib: int | None
 ) -> DeviceMemory:
+    """The parts in whole MiB, rounded up, their sum and its margin."""
     parts: Sequence[int] = [math.ceil(size / MIB) for size in (weights, kv, compute)]
     total = sum(parts) + overhead_mib
     return DeviceMemory(

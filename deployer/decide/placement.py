@@ -4,14 +4,24 @@ llama.cpp offloads from the end: the output first, then the last layers; a layer
 hold consecutive runs of layers, whose numbers are the `--tensor-split` (src/llama-model.cpp, `get_layer_buft_list`).
 """
 
-from bisect import bisect_left, bisect_right
+import functools
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 import msgspec
 
 from deployer.decide.candidates import Device
-from deployer.decide.memory import MARGIN, MIB, Load, gpu_compute_bytes, gpu_memory, gpu_overhead_mib, host_memory
+from deployer.decide.memory import (
+    MARGIN,
+    MIB,
+    Load,
+    gpu_compute_bytes,
+    gpu_memory,
+    gpu_overhead_mib,
+    host_memory,
+    margin_mib,
+)
 from deployer.types import Accelerator, MemoryPlan
 
 _ROUNDING = 4 * MIB
@@ -20,10 +30,14 @@ _EVEN = 1 << 30
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Layers a GPU, the output counted as one and on the last; `offloaded` is their sum (`--n-gpu-layers`)."""
+    """Layers a GPU, the output counted as one and on the last; `offloaded` is their sum (`--n-gpu-layers`).
+
+    Of the first `expert_layers`, the routed experts are in main memory all the same (`--n-cpu-moe`).
+    """
 
     counts: tuple[int, ...]
     memory: MemoryPlan
+    expert_layers: int = 0
 
     @property
     def offloaded(self) -> int:
@@ -64,12 +78,54 @@ def partly_on_gpus(
     return _place(load, devices, packed, accelerator, host_mib) if sum(packed) > 1 else None
 
 
-def _sums(load: Load) -> list[int]:
-    """Bytes of the first n items with their KV cache; the items are the layers, then the output."""
-    kv = load.kv_layer_bytes
-    return list(
-        accumulate([*(size + kv for size in load.weights.layout.layer_bytes), load.weights.output_bytes], initial=0)
+def experts_on_host(
+    load: Load, devices: Sequence[Device], *, accelerator: Accelerator, host_mib: int | None
+) -> Placement | None:
+    """All layers on these GPUs, but the routed experts of the first ones, as few as possible, in main memory.
+
+    None for a dense model, and where even the rest of the layers does not fit. A placement may lack main memory.
+    """
+    layers = len(load.weights.layout.layer_bytes)
+    if not load.weights.expert_share:
+        return None
+
+    def tried(count: int) -> Placement:
+        share = load.weights.expert_share
+        held = [int(size * share) if layer < count else 0 for layer, size in enumerate(load.weights.layout.layer_bytes)]
+        sizes = tuple(size - part for size, part in zip(load.weights.layout.layer_bytes, held, strict=True))
+        layout = msgspec.structs.replace(load.weights.layout, layer_bytes=sizes)
+        lighter = msgspec.structs.replace(load, weights=msgspec.structs.replace(load.weights, layout=layout))
+        placed = all_on_gpus(lighter, devices, accelerator=accelerator, host_mib=host_mib)
+        chosen = next((item for item in placed if _gpus_fit(item)), placed[0])
+        return Placement(chosen.counts, _with_host(chosen.memory, sum(held), load), count)
+
+    count = bisect_left(range(layers), 1, key=lambda number: int(_gpus_fit(tried(number))))
+    found = tried(count)
+    return found if _gpus_fit(found) else None
+
+
+def _gpus_fit(placement: Placement) -> bool:
+    return all(device.fits for device in placement.memory.devices[:-1])
+
+
+def _with_host(memory: MemoryPlan, extra_bytes: int, load: Load) -> MemoryPlan:
+    """The same, with more weights in main memory."""
+    *gpus, host = memory.devices
+    weights, total = host.weights_mib + extra_bytes // MIB, host.total_mib + extra_bytes // MIB
+    larger = msgspec.structs.replace(
+        host, weights_mib=weights, total_mib=total, margin_mib=margin_mib(total, load.weights.basis)
     )
+    return MemoryPlan(devices=(*gpus, larger))
+
+
+def _sums(load: Load) -> tuple[int, ...]:
+    """Bytes of the first n items with their KV cache; the items are the layers, then the output."""
+    return _prefix_sums(load.weights.layout.layer_bytes, load.kv_bytes, load.weights.output_bytes)
+
+
+@functools.lru_cache(maxsize=256)
+def _prefix_sums(layers: tuple[int, ...], caches: tuple[int, ...], output: int) -> tuple[int, ...]:
+    return tuple(accumulate([*(size + kv for size, kv in zip(layers, caches, strict=True)), output], initial=0))
 
 
 def _rooms(load: Load, devices: Sequence[Device], accelerator: Accelerator, *, offloaded: int) -> list[int]:
@@ -84,12 +140,14 @@ def _rooms(load: Load, devices: Sequence[Device], accelerator: Accelerator, *, o
 
 def _balanced(sums: Sequence[int], rooms: Sequence[int]) -> tuple[int, ...]:
     """All items, in proportion to each GPU's room: an item goes where its middle falls."""
-    whole, bounds = sum(rooms) or 1, list(accumulate(rooms))
-    counts = [0] * len(rooms)
-    for before, after in pairwise(sums):
-        middle = (before + after) / 2 / sums[-1] * whole
-        counts[min(bisect_right(bounds, middle), len(rooms) - 1)] += 1
-    return tuple(counts)
+    whole, items = sum(rooms) or 1, len(sums) - 1
+    scale = 2 * sums[-1] / whole
+    ends = []
+    for bound in accumulate(rooms[:-1]):
+        # the middle of an item is half of two neighbouring sums
+        first = bisect_left(range(items), bound * scale, key=lambda item: sums[item] + sums[item + 1])
+        ends.append(first)
+    return tuple(end - start for start, end in pairwise((0, *ends, items)))
 
 
 def _packed(sums: Sequence[int], rooms: Sequence[int]) -> tuple[int, ...]:
@@ -119,7 +177,7 @@ def _place(
                 load,
                 name=device.gpu.uuid or f"gpu{device.gpu.index}",
                 weights=sum(held) + (load.weights.output_bytes if count and end == layers + 1 else 0),
-                layers=len(held),
+                kv=sum(load.kv_bytes[start : min(end, layers)]),
                 compute=compute,
                 overhead_mib=overhead,
                 available_mib=device.gpu.memory_free_mib,

@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from deployer.decide.candidates import describe
-from deployer.decide.cautions import Case
+from deployer.decide.candidates import Candidate, describe
+from deployer.decide.case import LOOPBACK, Case, is_loopback
 from deployer.decide.cautions import warnings as cautions
-from deployer.decide.choose import ANY_IMAGE, Considered, NearMiss, Ranked, consider
-from deployer.decide.command import command
+from deployer.decide.choose import Ranked, consider
+from deployer.decide.command import command, environment, key_variable, setup
 from deployer.decide.hashing import plan_hash
 from deployer.decide.host import complete
+from deployer.decide.no_fit import no_fit
 from deployer.decide.reasons import reasons
 from deployer.decide.score import Option
 from deployer.decide.source import plan_image
-from deployer.errors import BadInputError, NoFitError
+from deployer.errors import BadInputError
 from deployer.types import (
     HostFacts,
     Knowledge,
@@ -24,7 +25,6 @@ from deployer.types import (
     PlanDevice,
     PlanModel,
     PlanRequest,
-    Rejection,
     Request,
     RunnerUp,
     ScorePart,
@@ -39,8 +39,11 @@ LOAD_MB_S, START_S = 200, 60
 HEADROOM_MIB, GPU_HEADROOM_MIB = 1024, 3072
 """Room for prompt caching, allocator slack and, with a GPU, pinned memory, above the estimate."""
 
-PIDS = 1024
-"""Threads count: cores, HTTP workers and the GPU library stay far below."""
+PAGED_HEADROOM_MIB, PAGED_START_S = 8192, 300
+"""Engines on PyTorch read weights through main memory and compile kernels when they start."""
+
+PIDS, PAGED_PIDS = 1024, 8192
+"""Threads count: cores, HTTP workers and the GPU library stay far below; PyTorch has several for each core and GPU."""
 
 
 def make_plan(
@@ -85,71 +88,6 @@ def check_request(request: Request, model: ModelSpec, knowledge: Knowledge) -> N
         raise BadInputError(f"{model.name} has no file that could be served", hint="deployer models inspect MODEL")
 
 
-def no_fit(request: Request, model: ModelSpec, considered: Considered) -> NoFitError:
-    """The refusal: the nearest miss first, every reason in `details`."""
-    rejected = [msgspec.to_builtins(item) for item in considered.rejected]
-    details = {"rejected": rejected, "warnings": list(considered.warnings)}
-    near = _nearest(considered)
-    if near is not None:
-        candidate = near.candidate
-        return NoFitError(
-            f"nothing on this host can serve {model.name}; nearest: {candidate.image.id} on "
-            f"{describe(candidate.devices)}: {near.reason}",
-            hint=_memory_hint(request),
-            details=details,
-        )
-    if not considered.rejected:
-        return NoFitError(
-            f"nothing can serve {model.name}: no engine is known", hint="deployer plan MODEL --explain", details=details
-        )
-    first = _most_fixable(model, considered.rejected)
-    which = first.image if first.image != ANY_IMAGE else first.quantization
-    where = f"{first.engine} {which}" if which else first.engine
-    return NoFitError(
-        f"nothing on this host can serve {model.name}; nearest: {where}: {first.reason}",
-        hint="every reason: deployer plan MODEL --explain",
-        details=details,
-    )
-
-
-def _most_fixable(model: ModelSpec, rejected: Sequence[Rejection]) -> Rejection:
-    """What a person can most easily do something about; first what refuses every form of the model."""
-    wide = [item for item in rejected if item.image == ANY_IMAGE]
-    everything = {item.quantization for item in wide}
-    if None in everything or everything >= {variant.quantization for variant in model.variants}:
-        rejected = wide
-    return min(rejected, key=lambda item: _FIXABLE.index(item.rule) if item.rule in _FIXABLE else len(_FIXABLE))
-
-
-_FIXABLE = (
-    "container-gpu-injection",
-    "runtime",
-    "ptx-driver",
-    "driver",
-    "last-driver",
-    "model-source",
-    "image-unavailable",
-    "context",
-    "workload",
-    "compute-capability",
-)
-"""Rules by how easily a person can do something about them; the first is the nearest miss."""
-
-
-def _nearest(considered: Considered) -> NearMiss | None:
-    """The candidate that lacks the least memory; the first of equal ones."""
-    return min(considered.near, key=lambda item: item.shortage.missing_mib, default=None)
-
-
-def _memory_hint(request: Request) -> str:
-    ways = ["a smaller model or quantization"]
-    if request.context is not None:
-        ways.append(f"--context below {request.context}")
-    if request.users > 1:
-        ways.append(f"fewer than {request.users} --users")
-    return "try " + ", ".join(ways) + "; the table of what fits: deployer fit MODEL"
-
-
 def _known(flag: str, value: str | None, valid: Sequence[str]) -> None:
     if value is None or value.casefold() in {item.casefold() for item in valid}:
         return
@@ -182,19 +120,25 @@ def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[st
         ),
         settings=option.sizing.settings,
         command=command(option, request, site),
-        environment=_environment(option),
-        memory=option.sizing.placement.memory,
+        environment=environment(option, request, site, host),
+        memory=option.sizing.memory,
         speed=option.speed,
         score=parts,
         rejected=considered.rejected,
         warnings=warned,
         runner_up=_runners_up(considered.ranked),
         runtime=candidate.runtime,
-        address=request.address,
+        address=published(candidate, request),
         port=site.port,
         container_port=engine.container_port if candidate.runtime == "compose" else site.port,
         container_user=site.container_user,
+        device_groups=_groups(candidate),
         key_file=site.key_file,
+        key_variable=key_variable(candidate),
+        setup=setup(option, request, site),
+        writable=engine.writable,
+        shm_mib=engine.shm_mib,
+        ulimits=engine.ulimits,
         health=engine.health,
         limits=limits(option, host),
         start_period_s=start_period_s(option),
@@ -202,19 +146,36 @@ def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[st
     )
 
 
+def published(candidate: Candidate, request: Request) -> str:
+    """The address to listen on: as asked, but this machine's own for an engine that asks nobody for a key."""
+    return LOOPBACK if candidate.engine.key == "none" and not is_loopback(request.address) else request.address
+
+
+def _groups(candidate: Candidate) -> tuple[int, ...]:
+    """Numeric groups of the device files of the chosen GPUs; NVIDIA's toolkit needs none."""
+    if candidate.image.accelerator == "cuda":
+        return ()
+    return tuple(sorted({group for device in candidate.devices for group in device.gpu.device_groups}))
+
+
 def limits(option: Option, host: HostFacts) -> Limits:
     """Ceilings: the host estimate with its margin, the prompt cache and headroom, never above what the host has."""
-    memory = option.sizing.placement.memory.devices[-1]
+    memory, paged = option.sizing.memory.devices[-1], option.candidate.engine.memory == "paged_kv"
     headroom = GPU_HEADROOM_MIB if option.candidate.devices else HEADROOM_MIB
-    wanted = memory.total_mib + memory.margin_mib + option.sizing.settings.prompt_cache_mib + headroom
+    headroom = PAGED_HEADROOM_MIB if paged else headroom
+    shm = option.candidate.engine.shm_mib or 0
+    wanted = memory.total_mib + memory.margin_mib + option.sizing.settings.prompt_cache_mib + headroom + shm
     ceilings = [size for size in (host.memory.total_mib, host.memory.limit_mib) if size is not None]
-    return Limits(memory_mib=min([wanted, *ceilings]), pids=PIDS, cpus=host.cpu.available_cores)
+    return Limits(
+        memory_mib=min([wanted, *ceilings]), pids=PAGED_PIDS if paged else PIDS, cpus=host.cpu.available_cores
+    )
 
 
 def start_period_s(option: Option) -> int:
-    """Seconds a start may take before it counts as failed: reading the weights from a slow disk, and a minute."""
-    weights = option.sizing.load.weights.layout.total_bytes
-    return START_S + -(-weights // (LOAD_MB_S * 1_000_000))
+    """Seconds a start may take before it counts as failed: reading the weights from a slow disk, and a start's rest."""
+    weights = option.sizing.weights.layout.total_bytes
+    rest = PAGED_START_S if option.candidate.engine.memory == "paged_kv" else START_S
+    return rest + -(-weights // (LOAD_MB_S * 1_000_000))
 
 
 def _version(option: Option) -> str:
@@ -223,7 +184,7 @@ def _version(option: Option) -> str:
 
 
 def _plan_model(option: Option, site: Site) -> PlanModel:
-    variant, weights = option.candidate.variant, option.sizing.load.weights
+    variant, weights = option.candidate.variant, option.sizing.weights
     size = variant.size_bytes if variant.size_bytes is not None else weights.layout.total_bytes
     _, _, revision = variant.source.partition("@")
     return PlanModel(
@@ -236,16 +197,6 @@ def _plan_model(option: Option, site: Site) -> PlanModel:
         path=variant.path or "",
         name=site.name,
     )
-
-
-def _environment(option: Option) -> dict[str, str]:
-    """The profile's variables; a program on this host is shown the planned NVIDIA GPUs only."""
-    candidate = option.candidate
-    uuids = [device.gpu.uuid for device in candidate.devices if device.gpu.uuid]
-    if candidate.runtime != "process" or candidate.image.accelerator != "cuda" or not uuids:
-        return dict(candidate.engine.environment)
-    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(uuids)}
-    return {**candidate.engine.environment, **order}
 
 
 def _runners_up(ranked: Sequence[Ranked]) -> tuple[RunnerUp, ...]:

@@ -1,9 +1,10 @@
 """Short sentences for the reviewer: why this engine, image, model form, devices and settings."""
 
 from deployer.decide.candidates import describe
-from deployer.decide.capability import code_for, driver_floor, last_driver
-from deployer.decide.choose import ANY_IMAGE, Considered
+from deployer.decide.capability import code_for, driver_floor, driver_of, last_driver
+from deployer.decide.choose import ANY_IMAGE, Considered, idle
 from deployer.decide.host import short_name
+from deployer.decide.rules_image import open_advisories
 from deployer.decide.score import Option
 from deployer.decide.version import capability
 from deployer.types import HostFacts, Request
@@ -14,7 +15,7 @@ def reasons(option: Option, considered: Considered, host: HostFacts, request: Re
     return (
         _image(option, considered, host),
         _quantization(option, considered),
-        _devices(option),
+        _devices(option) + _replicas(option, considered),
         _users(option, request),
         _threads(option, host),
     )
@@ -30,6 +31,9 @@ def _image(option: Option, considered: Considered, host: HostFacts) -> str:
     why = [_meeting(option, host)]
     if option.source.entry is not None:
         why.append(f"verified on this host on {option.source.entry.verified_at[:10]}")
+    told = [f"{item.id} ({item.condition})" for item in open_advisories(candidate) if item.condition]
+    if told:
+        why.append(f"open, but only by a use that this plan does not make: {', '.join(told)}")
     return f"{candidate.engine.engine} {image.version}, {image.id}: {'; '.join(why)}{others}"
 
 
@@ -48,7 +52,7 @@ def _meeting(option: Option, host: HostFacts) -> str:
 
 def _cuda(option: Option, host: HostFacts) -> str:
     """Compiled code, driver floor and driver here, for the GPU that is hardest to please."""
-    image, now = option.candidate.image, host.nvidia.driver if host.nvidia else None
+    image, now = option.candidate.image, driver_of(host)
     known = [device for device in option.candidate.devices if device.gpu.compute_capability]
     if not known:
         return f"CUDA {image.cuda or ''}".strip()
@@ -70,16 +74,39 @@ def _quantization(option: Option, considered: Considered) -> str:
 
 
 def _devices(option: Option) -> str:
-    layers = len(option.sizing.load.weights.layout.layer_bytes) + 1
-    offloaded = option.sizing.placement.offloaded
+    layers, offloaded, settings = option.sizing.layers, option.sizing.offloaded, option.sizing.settings
     name = describe(option.candidate.devices)
     if not option.candidate.devices:
         return "CPU only: all layers in main memory"
-    split = option.sizing.settings.tensor_split
+    if settings.tensor_parallel > 1:
+        return (
+            f"{name}: every layer shared by {settings.tensor_parallel} like GPUs (tensor parallel){_fraction(option)}"
+        )
+    experts = f", the experts of the first {settings.cpu_moe_layers} in main memory" if settings.cpu_moe_layers else ""
+    split = settings.tensor_split
     shared = f", split {' + '.join(str(count) for count in split)} by free memory" if split else ""
     return (
         f"{name}: {offloaded} of {layers} layers on the GPU{'s' if len(option.candidate.devices) > 1 else ''}{shared}"
+        f"{experts}{_fraction(option)}"
     )
+
+
+def _replicas(option: Option, considered: Considered) -> str:
+    """Like GPUs that stay free could hold the model once more."""
+    count = len(option.candidate.devices)
+    more = len(idle(option.candidate, considered)) // count if count else 0
+    if not more:
+        return ""
+    return f"; like GPUs are free for {more} more server{'s' if more > 1 else ''} of it"
+
+
+def _fraction(option: Option) -> str:
+    """What part of the card the engine may take, and what that leaves for conversations."""
+    part = option.sizing.settings.gpu_memory_fraction
+    if part is None:
+        return ""
+    pool = option.sizing.memory.devices[0].kv_cache_mib
+    return f", {part:.0%} of its memory for the engine, of which {pool} MiB keep conversations"
 
 
 def _users(option: Option, request: Request) -> str:

@@ -1,12 +1,12 @@
 # ruff: noqa: ARG001 - every rule has the same four parameters
-"""Rules about GPUs: vendor, compiled code, driver, and whether a container can have them."""
+"""Rules about GPUs: vendor, compiled code, driver and its last branch."""
 
 from deployer.decide.candidates import Candidate, Device
-from deployer.decide.capability import Code, code_for, driver_floor
+from deployer.decide.capability import Code, code_for, driver_floor, driver_of
 from deployer.decide.capability import last_driver as last_branch
 from deployer.decide.host import short_name
 from deployer.decide.version import at_least, capability, newer_branch, numbers
-from deployer.types import Accelerator, ContainerFacts, Gpu, HostFacts, ImageProfile, ModelSpec, Request
+from deployer.types import Accelerator, Gpu, HostFacts, ImageProfile, ModelSpec, Request
 
 VENDORS: dict[Accelerator, tuple[str, ...]] = {
     "cuda": ("nvidia",),
@@ -17,8 +17,6 @@ VENDORS: dict[Accelerator, tuple[str, ...]] = {
 }
 
 _MAKERS = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel"}
-_CONFIGURE = "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker"
-_CDI = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 
 
 def forced_devices(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -58,36 +56,86 @@ def describe_vendors(vendors: set[str | None]) -> str:
 
 def last_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The driver is newer than the last branch that supports the GPU."""
-    if candidate.on_cpu or host.nvidia is None or host.nvidia.driver is None:
+    now = driver_of(host)
+    if candidate.on_cpu or now is None:
         return None
     for device in candidate.devices:
         branch = last_branch(device.gpu, device.known)
-        if branch is not None and newer_branch(host.nvidia.driver, branch):
+        if branch is not None and newer_branch(now, branch):
             return (
                 f"{_named(device)} is supported by NVIDIA drivers up to {branch} only, and this host has "
-                f"{host.nvidia.driver}; go back to driver {branch}"
+                f"{now}; go back to driver {branch}"
             )
     return None
 
 
 def compute_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The image has no compiled code for a GPU."""
-    if candidate.image.accelerator != "cuda":
+    image = candidate.image
+    if image.accelerator != "cuda":
         return None
-    own = sorted({device.gpu.compute_capability for device in candidate.devices if device.gpu.compute_capability})
-    if candidate.image.dockerfile is not None and len(own) > 1:
-        return f"{candidate.image.id} is compiled for one capability, and these GPUs have {' and '.join(own)}"
+    known = [device for device in candidate.devices if device.gpu.compute_capability is not None]
+    if image.dockerfile is not None and len(known) < len(candidate.devices):
+        unknown = next(device.gpu for device in candidate.devices if device.gpu.compute_capability is None)
+        return f"the capability of {short_name(unknown)} is unknown, and {image.id} is compiled for it"
+    without = [device for device in known if code_for(image, device.gpu) is None]
+    if not without:
+        return None
+    named = dict.fromkeys(
+        f"{short_name(device.gpu)} is compute capability {device.gpu.compute_capability}" for device in without
+    )
+    first = min(without, key=lambda device: capability(device.gpu.compute_capability or ""))
+    return f"{', '.join(named)}; this image has {_what_it_has(image, first.gpu)}; {way_out(candidate, first, host)}"
+
+
+def jetson(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """Images for servers do not run on a Jetson before Thor, whose driver is another one; it needs its own code.
+
+    Source: docs.nvidia.com/cuda/cuda-for-tegra-appnote (integrated GPUs need the Tegra builds of JetPack).
+    """
+    if candidate.image.accelerator not in ("cuda", "vulkan"):
+        return None
     for device in candidate.devices:
-        if device.gpu.compute_capability is None:
-            if candidate.image.dockerfile is not None:
-                name = short_name(device.gpu)
-                return f"the capability of {name} is unknown, and {candidate.image.id} is compiled for it"
-        elif code_for(candidate.image, device.gpu) is None:
+        own = device.gpu.compute_capability
+        if own in JETSON and own not in (*candidate.image.sass, *candidate.image.ptx):
+            release = f" (L4T {host.nvidia.l4t})" if host.nvidia is not None and host.nvidia.l4t else ""
+            others = (image.id for image in candidate.engine.images if own in (*image.sass, *image.ptx))
+            instead = next(others, None)
             return (
-                f"{short_name(device.gpu)} is compute capability {device.gpu.compute_capability}; this image has "
-                f"{_what_it_has(candidate.image, device.gpu)}; {way_out(candidate, device, host)}"
+                f"{short_name(device.gpu)} ({own}) is a Jetson{release}, and this image is made for servers, not for "
+                f"JetPack; use {instead or 'Ollama, whose images bring code for JetPack'}"
             )
     return None
+
+
+JETSON = ("5.3", "6.2", "7.2", "8.7")
+"""Jetson TX1 and Nano, TX2, Xavier and Orin; Thor (11.0) runs the images for ARM servers."""
+
+
+def vulkan_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """An NVIDIA GPU before Maxwell, for which no driver with all that Vulkan code needs is known to work."""
+    if candidate.image.accelerator != "vulkan":
+        return None
+    for device in candidate.devices:
+        own, last = device.gpu.compute_capability, last_branch(device.gpu, device.known)
+        if device.gpu.vendor == "nvidia" and own is not None and capability(own) < _VULKAN_LEAST:
+            until = f" (its last driver is {last})" if last else ""
+            return (
+                f"{short_name(device.gpu)} is compute capability {own}{until}; Vulkan is used from 5.0 (Maxwell) on; "
+                "use the CPU"
+            )
+    return None
+
+
+_VULKAN_LEAST = (5, 0)
+
+
+def broken_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """A GPU that a reboot brings back is not silently replaced by the processor."""
+    error = host.nvidia.error if host.nvidia is not None else None
+    if not candidate.on_cpu or error is None or request.gpus is not None or "reboot" not in error.casefold():
+        return None
+    return f"the NVIDIA driver does not answer: {error}; repair it, or ask for the CPU with --gpus none"
 
 
 def ptx_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -119,37 +167,9 @@ def gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Reques
     return None
 
 
-def container_gpu_injection(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
-    """Docker cannot hand an NVIDIA GPU to a container."""
-    container = host.container
-    if candidate.on_cpu or candidate.runtime != "compose" or container is None or container.nvidia_runtime is not False:
-        return None
-    if not any(device.gpu.vendor == "nvidia" for device in candidate.devices):
-        return None
-    if container.nvidia_toolkit is not None or any("nvidia.com/gpu" in name for name in container.cdi or ()):
-        return None
-    name = (container.engine or "the container engine").capitalize()
-    return (
-        f"{name} cannot hand NVIDIA GPUs to containers: no nvidia runtime and no CDI device; install the package "
-        f"nvidia-container-toolkit, then: {repair_injection(container)}"
-    )
-
-
-def repair_injection(container: ContainerFacts) -> str:
-    """The command that lets this container engine hand out NVIDIA GPUs."""
-    if container.engine == "podman":
-        return _CDI
-    if container.rootless:
-        return (
-            "nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json && "
-            "systemctl --user restart docker"
-        )
-    return _CONFIGURE
-
-
 def way_out(candidate: Candidate, device: Device, host: HostFacts) -> str:
     """What to do for this GPU instead: another CUDA image that has code for it, with the drivers that suit."""
-    now = host.nvidia.driver if host.nvidia else None
+    now = driver_of(host)
     last = last_branch(device.gpu, device.known)
     found: list[str] = []
     for image in candidate.engine.images:
@@ -168,22 +188,38 @@ def way_out(candidate: Candidate, device: Device, host: HostFacts) -> str:
     return f"use {other}" if other else "no image of this engine has code for it"
 
 
+def unknown_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """Whether the image has machine code for an unknown GPU cannot be told, so its PTX has to do."""
+    image, now = candidate.image, driver_of(host)
+    unknown = [device for device in candidate.devices if device.gpu.compute_capability is None]
+    if image.accelerator != "cuda" or not image.ptx or not unknown or now is None:
+        return None
+    floor = driver_floor(image, "ptx")
+    if floor is None or at_least(now, floor):
+        return None
+    return (
+        f"the capability of {short_name(unknown[0].gpu)} is unknown: this image may have PTX only for it, which needs "
+        f"driver {floor} or newer, and this host has {now}; update the driver, or say which GPU it is (deployer probe)"
+    )
+
+
 def _driver_below(candidate: Candidate, host: HostFacts, kind: Code) -> str | None:
-    image, now = candidate.image, host.nvidia.driver if host.nvidia else None
+    """Every GPU needs the floor of machine code; of a GPU whose capability is unknown, no more is asked here."""
+    image, now = candidate.image, driver_of(host)
     if image.accelerator != "cuda" or now is None:
         return None
     for device in candidate.devices:
-        if device.gpu.compute_capability is None or code_for(image, device.gpu) != kind:
-            continue
+        known = device.gpu.compute_capability is not None
+        code = code_for(image, device.gpu) if known else "sass"
         floor = driver_floor(image, kind)
-        if floor is not None and not at_least(now, floor):
+        if code == kind and floor is not None and not at_least(now, floor):
             return _too_old(candidate, device, host, kind=kind, floor=floor)
     return None
 
 
 def _too_old(candidate: Candidate, device: Device, host: HostFacts, *, kind: Code, floor: str) -> str:
     last = last_branch(device.gpu, device.known)
-    now = host.nvidia.driver if host.nvidia else None
+    now = driver_of(host)
     only = "only as PTX, which the driver compiles; that" if kind == "ptx" else "and it"
     if last is not None and numbers(floor)[:1] > numbers(last)[:1]:
         update = f"no driver for it is that new ({last} is its last)"
@@ -191,8 +227,18 @@ def _too_old(candidate: Candidate, device: Device, host: HostFacts, *, kind: Cod
         update = f"update the driver to {_range(floor, last)}"
     return (
         f"{_named(device)} has code in this image {only} needs driver {floor} or newer, and this host has {now}; "
-        f"{update}, or {way_out(candidate, device, host)}"
+        f"{update}{holds_back(host, device, floor)}, or {way_out(candidate, device, host)}"
     )
+
+
+def holds_back(host: HostFacts, device: Device, floor: str) -> str:
+    """In words, which older GPU of the host forbids a driver this new: one Kepler card keeps a whole box at 470."""
+    own = last_branch(device.gpu, device.known)
+    for gpu in host.gpus:
+        branch = last_branch(gpu, None)
+        if branch is not None and branch != own and numbers(branch)[:1] < numbers(floor)[:1]:
+            return f" (first take out GPU {gpu.index}, {short_name(gpu)}, whose last driver is {branch})"
+    return ""
 
 
 def _range(floor: str, last: str | None) -> str:

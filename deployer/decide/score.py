@@ -7,10 +7,14 @@ import msgspec
 
 from deployer.decide.candidates import Candidate, describe
 from deployer.decide.capability import code_for
+from deployer.decide.rules_quantization import widened
 from deployer.decide.settings import Sizing
 from deployer.decide.source import ImageSource
 from deployer.decide.speed import per_user
-from deployer.types import ModelFormat, Quantization, ScorePart, SpeedEstimate
+from deployer.types import ModelFormat, Quantization, Request, ScorePart, SpeedEstimate
+
+MANY_USERS = 8
+"""From so many people at once on, a server that batches them well pays."""
 
 COMFORTABLE = 15.0
 """Tokens a second that a reader does not wait for. Half of it costs 12 points, twice as many give one."""
@@ -18,9 +22,12 @@ COMFORTABLE = 15.0
 _QUALITY_POINTS, _SPEED_POINTS, _SLOWER_POINTS, _FASTER_POINTS = -200.0, 30.0, 12.0, 1.0
 _GPU_POINTS, _NATIVE_POINTS, _PREBUILT_POINTS, _VERIFIED_POINTS = 20.0, 10.0, 6.0, 15.0
 _CONTAINER_POINTS, _PRESENT_POINTS, _SASS_POINTS = 4.0, 10.0, 1.0
+_NO_KEY_POINTS, _WIDENED_POINTS, _OLD_CODE_POINTS = -6.0, -10.0, -8.0
+_WEIGHT_ONLY_POINTS = -3.0
+_P100 = "6.0"
 _SAME_MODEL_POINTS = 10.0
-_STEP_POINTS, _EXTRA_GPU_POINTS = -3.0, -1.0
-_CRAWLING, _DOUBLINGS = 0.01, 3.0
+_STEP_POINTS, _EXTRA_GPU_POINTS, _NO_PEER_POINTS = -3.0, -1.0, -8.0
+_CRAWLING, _DOUBLINGS = 0.01, 5.0
 _UNKNOWN_SPEED, _UNKNOWN_QUALITY = 15.0, -16.0
 _ENOUGH: tuple[str, ModelFormat] = ("Q8_0", "gguf")
 """More bits than these cannot be told from it; they only cost speed."""
@@ -39,9 +46,10 @@ class Option(msgspec.Struct, frozen=True):
     source: ImageSource
 
 
-def score(option: Option, quantizations: Qualities) -> tuple[ScorePart, ...]:
+def score(option: Option, quantizations: Qualities, request: Request, *, wsl: bool) -> tuple[ScorePart, ...]:
     """Points of one option, part by part, in a fixed order; parts worth nothing are there too."""
     return (
+        _workload(option, request),
         _quality(option, quantizations),
         _speed(option),
         _placement(option),
@@ -49,16 +57,39 @@ def score(option: Option, quantizations: Qualities) -> tuple[ScorePart, ...]:
         _verified(option),
         _image(option),
         _container(option),
+        _key(option),
         _present(option),
         _compiled(option),
+        _arithmetic(option, request),
         _given_up(option),
-        _devices(option),
+        _devices(option, wsl=wsl),
     )
 
 
 def total(parts: tuple[ScorePart, ...]) -> float:
     """Sum of the parts, rounded so that equal options compare equal."""
     return round(math.fsum(part.value for part in parts), 3)
+
+
+def situations(request: Request) -> tuple[str, ...]:
+    """What a profile's strengths may be about: the workload, and how many people share the server."""
+    many = "many-users" if request.users >= MANY_USERS else "few-users"
+    return (request.workload, "personal" if request.users == 1 else many)
+
+
+def _workload(option: Option, request: Request) -> ScorePart:
+    """What the engine is good (or bad) at in this situation, as its profile says.
+
+    Batching pays where arithmetic is idle: on a processor the speed estimate alone speaks for it.
+    """
+    engine = option.candidate.engine
+    crowd = () if not (engine.memory == "paged_kv" and option.candidate.on_cpu) else ("many-users", "batch")
+    asked = tuple(word for word in situations(request) if word not in crowd)
+    found = [item for item in engine.strengths if item.situation in asked]
+    why = "; ".join(f"{item.situation}: {item.why}" for item in found)
+    return _part(
+        "workload", math.fsum(item.points for item in found), why or f"nothing special for {' and '.join(asked)}"
+    )
 
 
 def _quality(option: Option, quantizations: Qualities) -> ScorePart:
@@ -87,10 +118,12 @@ def _speed(option: Option) -> ScorePart:
 
 
 def _placement(option: Option) -> ScorePart:
-    layers = len(option.sizing.load.weights.layout.layer_bytes) + 1
-    offloaded = option.sizing.placement.offloaded
+    layers, offloaded, experts = option.sizing.layers, option.sizing.offloaded, option.sizing.settings.cpu_moe_layers
     if not offloaded:
         return _part("gpu", 0.0, "runs on the CPU")
+    if experts:
+        points = _GPU_POINTS * (1 - experts / layers / 2)
+        return _part("gpu", round(points, 3), f"all on the GPU but the experts of {experts} of {layers} layers")
     if offloaded == layers:
         return _part("gpu", _GPU_POINTS, f"fits entirely on {describe(option.candidate.devices)}")
     return _part(
@@ -131,6 +164,12 @@ def _container(option: Option) -> ScorePart:
     return _part("container", 0.0, "runs as a plain process")
 
 
+def _key(option: Option) -> ScorePart:
+    if option.candidate.engine.key == "none":
+        return _part("key", _NO_KEY_POINTS, "has no API key, so whoever reaches its port can use it")
+    return _part("key", 0.0, "asks for an API key")
+
+
 def _present(option: Option) -> ScorePart:
     if option.candidate.variant.present:
         return _part("present", _PRESENT_POINTS, "the model is on this machine")
@@ -144,7 +183,20 @@ def _compiled(option: Option) -> ScorePart:
         return _part("compiled", 0.0, "no CUDA code")
     if all(code_for(image, gpu) == "sass" for gpu in known):
         return _part("compiled", _SASS_POINTS, "machine code for the GPU is in the image")
+    if any(gpu.compute_capability == _P100 and _P100 not in image.ptx for gpu in known):
+        return _part("compiled", _OLD_CODE_POINTS, "code of an older GPU, without the fast 16-bit arithmetic of 6.0")
     return _part("compiled", 0.0, "the driver compiles PTX at the first start")
+
+
+def _arithmetic(option: Option, request: Request) -> ScorePart:
+    """Small weights that are widened to compute cost more the more users there are, and old kernels for it are slow."""
+    said = widened(option.candidate)
+    if option.candidate.variant.format in ("awq", "gptq") and request.users >= MANY_USERS:
+        why = "weights alone are small and widened for every batch, which many users feel"
+        return _part("arithmetic", _WEIGHT_ONLY_POINTS, why)
+    if said is None or option.candidate.variant.format == "safetensors":
+        return _part("arithmetic", 0.0, "computes as the weights are stored, or has fast kernels for them")
+    return _part("arithmetic", _WIDENED_POINTS, said)
 
 
 def _given_up(option: Option) -> ScorePart:
@@ -153,8 +205,11 @@ def _given_up(option: Option) -> ScorePart:
     return _part("given-up", _STEP_POINTS * offer.steps_down + 0.0, why)
 
 
-def _devices(option: Option) -> ScorePart:
+def _devices(option: Option, *, wsl: bool) -> ScorePart:
     extra = max(len(option.candidate.devices) - 1, 0)
+    if extra and wsl and option.sizing.settings.tensor_parallel > 1:
+        why = f"{extra} GPUs more than one, which under WSL cannot reach each other's memory"
+        return _part("devices", _NO_PEER_POINTS * extra, why)
     return _part(
         "devices",
         _EXTRA_GPU_POINTS * extra + 0.0,

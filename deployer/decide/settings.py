@@ -1,28 +1,22 @@
-"""Settings of a candidate: the best offer (slots, context, KV type) that fits, and where the layers go."""
+"""What an estimator answers with (an offer, settings and memory, or what is missing), and what all estimators share."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from deployer.decide.candidates import Candidate
-from deployer.decide.memory import Load, make_load
-from deployer.decide.placement import Placement, all_on_gpus, on_host, partly_on_gpus
+from deployer.decide.host import unified_headroom_mib
 from deployer.decide.weights import Weights
-from deployer.types import Architecture, DeviceMemory, HostFacts, ModelSpec, Request, Settings
+from deployer.types import Architecture, DeviceMemory, HostFacts, MemoryPlan, ModelSpec, Request, Settings
 
 DEFAULT_CONTEXT = 8192
 SMALLER_CONTEXTS = (4096, 2048)
-MAX_SLOTS = 64
 SLOTS_PER_CORE = 4
 """On CPUs alone, more streams than this only wait for each other (258 tokens/s with 8 slots on 2 cores, 158 with 1)."""
 
-BATCH, MICRO_BATCH = 2048, 512
-"""llama-server's own defaults."""
-
 FALLBACK_THREADS = 4
-
-PROMPT_CACHE_MIB, PROMPT_CACHE_STEP_MIB = 8192, 256
-"""llama-server by itself keeps old prompts in up to this much main memory; here: a quarter of what is left."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -36,16 +30,29 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Sizing(msgspec.Struct, frozen=True):
-    """Settings that fit, with their memory."""
+    """Settings that fit, with their memory.
+
+    `counts` are the layers of each GPU (the output is one more, on the last), `kv_bytes` what one conversation keeps
+    in each layer when it is full, `context_total` the tokens of all slots as the engine is told them.
+    """
 
     settings: Settings
     offer: Offer
-    load: Load
-    placement: Placement
+    weights: Weights
+    memory: MemoryPlan
+    counts: tuple[int, ...]
+    kv_bytes: tuple[int, ...]
+    context_total: int
 
+    @property
+    def layers(self) -> int:
+        """Layers of the model, the output counted as one."""
+        return len(self.weights.layout.layer_bytes) + 1
 
-Way = Callable[[Candidate, HostFacts, Load], tuple[Placement, ...]]
-"""How layers may be placed: placements to try, the best first."""
+    @property
+    def offloaded(self) -> int:
+        """Layers on GPUs, the output counted as one; with tensor parallelism every GPU has a part of each."""
+        return self.counts[0] if self.settings.tensor_parallel > 1 else sum(self.counts)
 
 
 class Shortage(msgspec.Struct, frozen=True):
@@ -60,67 +67,38 @@ class Shortage(msgspec.Struct, frozen=True):
         return self.device.total_mib + self.device.margin_mib - (self.device.available_mib or 0)
 
 
-def size(
-    candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request, weights: Weights
-) -> tuple[Sizing, ...] | Shortage:
-    """What fits, in the order of `offers`: the first offer with all layers in one place, and one that fills the GPUs.
-
-    The second is there only where the first gives something up. A Shortage says what is missing for the last offer.
-    A way that does not fit with the last offer, which needs the least of everything, is not tried with the others.
-    """
-
-    def fitting(offer: Offer, way: Way) -> Sizing | None:
-        load = _load(model, weights, offer, request)
-        placed = next((placement for placement in way(candidate, host, load) if placement.memory.fits), None)
-        return None if placed is None else Sizing(_settings(candidate, host, offer, placed), offer, load, placed)
-
-    best = next(offers(candidate, host, model.architecture, request))
-    if (sizing := fitting(best, all_layers)) is not None:
-        return (sizing,)
-    every = tuple(offers(candidate, host, model.architecture, request))
-    last = every[-1]
-    ways = [way for way in (all_layers, some_layers) if fitting(last, way) is not None]
-    found = [_first(fitting(offer, way) for offer in every) for way in ways]
-    if not found:
-        smallest = _load(model, weights, last, request)
-        tried = (*all_layers(candidate, host, smallest), *some_layers(candidate, host, smallest))
-        return Shortage(min((_worst(placement.memory.devices) for placement in tried), key=_missing), last)
-    return tuple(found)
-
-
 Estimator = Callable[[Candidate, HostFacts, ModelSpec, Request, Weights], tuple[Sizing, ...] | Shortage]
 
-ESTIMATORS: dict[str, Estimator] = {"llama.cpp": size}
-"""What a profile's `memory` names: how an engine's settings and memory follow from host, model and request."""
 
+@functools.lru_cache(maxsize=64)
+def offers(slots: int, contexts: tuple[int, ...], kv_types: tuple[str, ...] = ("f16", "q8_0")) -> tuple[Offer, ...]:
+    """Best first: a slot for each user and the whole context; then less context, then q8_0, then fewer slots.
 
-def _first(found: Iterable[Sizing | None]) -> Sizing:
-    return next(item for item in found if item is not None)
-
-
-def offers(candidate: Candidate, host: HostFacts, architecture: Architecture, request: Request) -> Iterator[Offer]:
-    """Best first: a slot for each user, 8192 tokens, f16; then less context, then q8_0, then fewer slots.
-
-    The context is kept where the user gave one; every step says what was given up.
+    Every step says what was given up.
     """
-    slots, contexts = wanted_slots(candidate, host, request), wanted_contexts(architecture, request)
-    for halvings in range(slots.bit_length()):
-        for kv_type in ("f16", "q8_0"):
-            for step, context in enumerate(contexts):
-                now = max(slots >> halvings, 1)
-                given_up = []
-                if step:
-                    given_up.append(f"{context} tokens of context instead of {contexts[0]}")
-                if kv_type != "f16":
-                    given_up.append("KV cache in q8_0 instead of f16 (half the memory, slightly less exact)")
-                if halvings:
-                    given_up.append(f"{now} of {slots} users served at once; the others wait their turn")
-                yield Offer(now, context, kv_type, step + 2 * (kv_type != "f16") + 4 * halvings, tuple(given_up))
+    steps = itertools.product(range(slots.bit_length()), kv_types, enumerate(contexts))
+    return tuple(
+        _offer(slots, halvings, (kv_type, kv_types[0]), step, (context, contexts[0]))
+        for halvings, kv_type, (step, context) in steps
+    )
 
 
-def wanted_slots(candidate: Candidate, host: HostFacts, request: Request) -> int:
-    """A slot for each user, up to 64; on CPUs alone up to 4 a core."""
-    cap = MAX_SLOTS if not candidate.on_cpu else min(MAX_SLOTS, SLOTS_PER_CORE * threads(host))
+def _offer(slots: int, halvings: int, kv_type: tuple[str, str], step: int, context: tuple[int, int]) -> Offer:
+    """One offer; of the pairs, the second is the best."""
+    now, given_up = max(slots >> halvings, 1), []
+    other = kv_type[0] != kv_type[1]
+    if step:
+        given_up.append(f"{context[0]} tokens of context instead of {context[1]}")
+    if other:
+        given_up.append(f"KV cache in {kv_type[0]} instead of {kv_type[1]} (half the memory, slightly less exact)")
+    if halvings:
+        given_up.append(f"{now} of {slots} users served at once; the others wait their turn")
+    return Offer(now, context[0], kv_type[0], step + 2 * other + 4 * halvings, tuple(given_up))
+
+
+def wanted_slots(candidate: Candidate, host: HostFacts, request: Request, *, most: int) -> int:
+    """A slot for each user, up to `most`; on CPUs alone up to 4 a core."""
+    cap = most if not candidate.on_cpu else min(most, SLOTS_PER_CORE * threads(host))
     return max(min(request.users, cap), 1)
 
 
@@ -140,70 +118,19 @@ def threads(host: HostFacts) -> int:
 
 
 def host_available_mib(host: HostFacts) -> int | None:
-    """Main memory that can be used now, in MiB; None when unknown."""
+    """Main memory that can be used now, in MiB; None when unknown. Memory shared with a GPU keeps some headroom."""
     known = [value for value in (host.memory.available_mib, host.memory.limit_mib) if value is not None]
-    return min(known) if known else host.memory.total_mib
+    available = min(known) if known else host.memory.total_mib
+    if available is None or not any(gpu.unified_memory for gpu in host.gpus):
+        return available
+    return max(available - unified_headroom_mib(host), 0)
 
 
-def _load(model: ModelSpec, weights: Weights, offer: Offer, request: Request) -> Load:
-    return make_load(
-        model.architecture,
-        weights,
-        context=offer.context,
-        slots=offer.slots,
-        kv_type=offer.kv_type,
-        micro_batch=MICRO_BATCH,
-        embedding=request.workload == "embedding",
-    )
+def worst(devices: Sequence[DeviceMemory]) -> DeviceMemory:
+    """The device that lacks the most."""
+    return max(devices, key=missing)
 
 
-def all_layers(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement, ...]:
-    """Everything on the GPUs, or everything in main memory for a CPU image."""
-    available = host_available_mib(host)
-    if not candidate.devices:
-        return (on_host(load, available_mib=available),)
-    return all_on_gpus(load, candidate.devices, accelerator=candidate.image.accelerator, host_mib=available)
-
-
-def some_layers(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement, ...]:
-    """As many layers on the GPUs as fit."""
-    if not candidate.devices:
-        return ()
-    available = host_available_mib(host)
-    placed = partly_on_gpus(load, candidate.devices, accelerator=candidate.image.accelerator, host_mib=available)
-    return () if placed is None else (placed,)
-
-
-def _settings(candidate: Candidate, host: HostFacts, offer: Offer, placement: Placement) -> Settings:
-    return Settings(
-        context=offer.context,
-        slots=offer.slots,
-        gpu_layers=placement.offloaded,
-        tensor_parallel=1,
-        kv_cache_type=offer.kv_type,
-        threads=threads(host),
-        batch=BATCH,
-        micro_batch=MICRO_BATCH,
-        tensor_split=placement.counts if len(candidate.devices) > 1 else (),
-        prompt_cache_mib=_prompt_cache_mib(placement, host.memory.total_mib),
-    )
-
-
-def _prompt_cache_mib(placement: Placement, total_mib: int | None) -> int:
-    """A sixteenth of main memory in steps of 256 MiB; nothing where that is unknown or twice as much is not free.
-
-    It follows the memory that is installed, not what is free now: the same host gets the same plan twice.
-    """
-    host = placement.memory.devices[-1]
-    if host.available_mib is None or total_mib is None:
-        return 0
-    wished = min(total_mib // 16, PROMPT_CACHE_MIB) // PROMPT_CACHE_STEP_MIB * PROMPT_CACHE_STEP_MIB
-    return wished if 2 * wished <= host.available_mib - host.total_mib - host.margin_mib else 0
-
-
-def _worst(devices: Sequence[DeviceMemory]) -> DeviceMemory:
-    return max(devices, key=_missing)
-
-
-def _missing(device: DeviceMemory) -> int:
+def missing(device: DeviceMemory) -> int:
+    """MiB that a device lacks; negative where it has room, or nothing is known of it."""
     return device.total_mib + device.margin_mib - device.available_mib if device.available_mib is not None else -1

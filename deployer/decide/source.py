@@ -1,6 +1,6 @@
 """How an image will be had: verified here, pulled, built, or not an image at all."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -35,10 +35,13 @@ def image_source(
     devices: Sequence[Device],
     verified: Iterable[VerifiedImage],
     unavailable: Mapping[str, str],
+    *,
+    safe: Callable[[str], bool],
 ) -> ImageSource | str:
     """The source of an image for these devices, or in words why it cannot be had.
 
-    An entry with the same recipe wins. When the image cannot be had, the newest entry of the same profile stands in.
+    An entry with the same recipe wins. When the image cannot be had, the newest entry of the same profile stands in,
+    if possible one whose version is `safe`.
     """
     arguments = build_arguments(image, devices)
     recipe = image.recipe + _suffix(arguments)
@@ -55,7 +58,7 @@ def image_source(
         return ImageSource("build" if image.dockerfile is not None else "pull", recipe, arguments)
     if not newest:
         return reason
-    entry = newest[0]
+    entry = next((item for item in newest if safe(item.engine_version)), newest[0])
     said = (
         f"image {image.id} {image.version} could not be had ({reason}); using {entry.image_id[:19]} of version "
         f"{entry.engine_version} instead, verified on this host on {entry.verified_at[:10]}"

@@ -1,5 +1,6 @@
 """Bytes of a model's weights by place: exact where the file was read, else computed from its architecture."""
 
+import functools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -17,16 +18,21 @@ TRUSTED = 0.015
 """A computed total within this part of the file's size needs no correction."""
 
 _BYTES_F32 = 4
+_BYTES_F16 = 2
 _QK_NORM = ("qwen3", "qwen3moe", "gemma3")
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """Layout in bytes, where it comes from, and bytes read for one token (active experts, no input embedding)."""
+    """Layout in bytes, where it comes from, and what part of a layer one token reads (all but the idle experts).
+
+    `expert_share` is the part of a layer that is routed experts; 0 for a dense model.
+    """
 
     layout: WeightLayout
     basis: Basis
     active_layer_share: float
     tied: bool
+    expert_share: float = 0.0
 
     @property
     def output_bytes(self) -> int:
@@ -39,18 +45,22 @@ class Weights(msgspec.Struct, frozen=True):
 
 def weights_of(variant: ModelVariant, architecture: Architecture, parameters: int, bits_per_weight: float) -> Weights:
     """Weights of one variant. `bits_per_weight` serves for a quantization whose mix is not known here."""
-    share = _active_share(architecture)
+    active, experts = _shares(architecture)
     tied = architecture.tied_embeddings
     if variant.weights is not None:
-        return Weights(variant.weights, "exact", share, tied)
+        return Weights(variant.weights, "exact", active, tied, experts)
+    if variant.format != "gguf":
+        packed = packed_layout(architecture, bits_per_weight)
+        return Weights(*_corrected(packed, variant.size_bytes), active, tied, experts)
     if variant.quantization in BASE:
         computed = compute_layout(architecture, variant.quantization)
-        return Weights(*_corrected(computed, variant.size_bytes), share, tied)
+        return Weights(*_corrected(computed, variant.size_bytes), active, tied, experts)
     shape = compute_layout(architecture, "F16")
     total = variant.size_bytes or int(parameters * bits_per_weight / 8)
-    return Weights(_scaled(shape, total / shape.total_bytes), "approximate", share, tied)
+    return Weights(_scaled(shape, total / shape.total_bytes), "approximate", active, tied, experts)
 
 
+@functools.lru_cache(maxsize=256)
 def compute_layout(architecture: Architecture, quantization: str) -> WeightLayout:
     """Layout of a decoder with separate Q, K and V and a gated feed-forward part (llama, qwen2, qwen3, mixtral ...).
 
@@ -67,26 +77,67 @@ def compute_layout(architecture: Architecture, quantization: str) -> WeightLayou
     )
 
 
+@functools.lru_cache(maxsize=256)
+def packed_layout(architecture: Architecture, bits_per_weight: float) -> WeightLayout:
+    """Layout of a safetensors model: embeddings, output head and norms of 16 bits, matrices of `bits_per_weight`.
+
+    AWQ and GPTQ of 4 bits with groups of 128 have 4 + 16/128 + 4/128 = 4.156 bits; "embeddings, lm_head and norms
+    normally stay 16-bit" (packing of AutoAWQ and GPTQModel).
+    """
+    embedding = architecture.vocabulary * architecture.embedding * _BYTES_F16
+    norm = architecture.embedding * _BYTES_F16
+    layers = []
+    for layer in range(architecture.layers):
+        elements = sum(rows * columns for _, rows, columns in _matrices(architecture, layer))
+        layers.append(int(elements * bits_per_weight / 8) + _small_tensors(architecture) * _BYTES_F16)
+    return WeightLayout(
+        input_bytes=embedding,
+        layer_bytes=tuple(layers),
+        output_bytes=norm if architecture.tied_embeddings else embedding + norm,
+    )
+
+
 def _layer_bytes(architecture: Architecture, quantization: str, layer: int) -> int:
     matrices = sum(
         tensor_bytes(layer_type(quantization, kind, layer, architecture), rows, columns)
-        for kind, rows, columns in _matrices(architecture)
+        for kind, rows, columns in _matrices(architecture, layer)
     )
     return matrices + _small_tensors(architecture) * _BYTES_F32
 
 
-def _matrices(architecture: Architecture) -> Iterator[tuple[Kind, int, int]]:
+def _matrices(architecture: Architecture, layer: int) -> Iterator[tuple[Kind, int, int]]:
     """Kind, rows and columns of the quantized tensors of one layer."""
+    yield from _attention(architecture)
     embedding = architecture.embedding
-    query, key = architecture.heads * architecture.head_dim, architecture.kv_heads * architecture.head_dim
-    yield "attn_q", query, embedding
-    yield "attn_k", key, embedding
-    yield "attn_v", key, embedding
-    yield "attn_output", embedding, query
-    wide, times = _feed_forward(architecture), max(architecture.experts, 1)
-    yield "ffn_gate", wide * times, embedding
-    yield "ffn_up", wide * times, embedding
-    yield "ffn_down", embedding * times, wide
+    for times, wide in _feed_forward(architecture, layer):
+        yield "ffn_gate", wide * times, embedding
+        yield "ffn_up", wide * times, embedding
+        yield "ffn_down", embedding * times, wide
+
+
+def _attention(architecture: Architecture) -> Iterator[tuple[Kind, int, int]]:
+    """Q, K, V and output; with latent attention the two halves of each compressed projection together.
+
+    Source: transformers DeepseekV3Attention (q_a, q_b, kv_a, kv_b, o).
+    """
+    embedding, heads, values = architecture.embedding, architecture.heads, value_dim(architecture)
+    query = heads * architecture.head_dim
+    if architecture.kv_lora_rank:
+        rank, rope = architecture.q_lora_rank, architecture.rope_head_dim
+        plain = architecture.head_dim - rope
+        yield "attn_q", (rank * (embedding + query) // embedding) if rank else query, embedding
+        yield "attn_k", architecture.kv_lora_rank + rope, embedding
+        yield "attn_v", architecture.kv_lora_rank, heads * (plain + values)
+    else:
+        yield "attn_q", query, embedding
+        yield "attn_k", architecture.kv_heads * architecture.head_dim, embedding
+        yield "attn_v", architecture.kv_heads * values, embedding
+    yield "attn_output", embedding, heads * values
+
+
+def value_dim(architecture: Architecture) -> int:
+    """Elements of a value head."""
+    return architecture.value_head_dim or architecture.head_dim
 
 
 def _small_tensors(architecture: Architecture) -> int:
@@ -99,22 +150,30 @@ def _small_tensors(architecture: Architecture) -> int:
     return count + architecture.experts * architecture.embedding
 
 
-def _feed_forward(architecture: Architecture) -> int:
-    return (
-        (architecture.expert_feed_forward or architecture.feed_forward)
-        if architecture.experts
-        else (architecture.feed_forward)
-    )
+def _feed_forward(architecture: Architecture, layer: int) -> Iterator[tuple[int, int]]:
+    """Number and width of the feed-forward parts of a layer: one dense, or the routed and the shared experts."""
+    if not architecture.experts or layer < architecture.dense_layers:
+        yield 1, architecture.feed_forward
+        return
+    yield architecture.experts, _expert(architecture)
+    if architecture.shared_experts:
+        yield architecture.shared_experts, architecture.shared_expert_feed_forward or _expert(architecture)
 
 
-def _active_share(architecture: Architecture) -> float:
-    """Part of a layer's weights that one token reads: all of it, or attention and the experts in use."""
+def _expert(architecture: Architecture) -> int:
+    return architecture.expert_feed_forward or architecture.feed_forward
+
+
+def _shares(architecture: Architecture) -> tuple[float, float]:
+    """Parts of a layer's weights: what one token reads (attention, shared and used experts), and the routed experts."""
     if not architecture.experts:
-        return 1.0
-    attention = 2 * architecture.embedding * architecture.head_dim * (architecture.heads + architecture.kv_heads)
-    expert = 3 * architecture.embedding * _feed_forward(architecture)
-    active = attention + expert * (architecture.experts_used or 1)
-    return active / (attention + expert * architecture.experts)
+        return 1.0, 0.0
+    rest = sum(rows * columns for _, rows, columns in _attention(architecture))
+    expert = 3 * architecture.embedding * _expert(architecture)
+    width = architecture.shared_expert_feed_forward or _expert(architecture)
+    rest += 3 * architecture.embedding * architecture.shared_experts * width
+    whole = rest + expert * architecture.experts
+    return (rest + expert * (architecture.experts_used or 1)) / whole, expert * architecture.experts / whole
 
 
 def _corrected(computed: WeightLayout, size_bytes: int | None) -> tuple[WeightLayout, Basis]:

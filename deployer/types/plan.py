@@ -62,7 +62,11 @@ class PlanDevice(Value, frozen=True, kw_only=True):
 class Settings(Value, frozen=True, kw_only=True):
     """What the engine is told. `context` is per slot; `gpu_layers` counts the output layer too.
 
-    `tensor_split`: layers on each GPU. `prompt_cache_mib`: main memory for old prompts.
+    `tensor_split`: layers on each GPU. `prompt_cache_mib`: main memory for old prompts. `cpu_moe_layers`: first layers
+    whose experts stay in main memory. `gpu_memory_fraction`: part of each GPU's memory that the engine may take, in its
+    own meaning. `kv_cache_mib`: size of the KV cache of all slots, where the engine reserves it for all together.
+    `dtype`: arithmetic of the weights. `numa`: how threads are spread over NUMA nodes. `tool_parser`: the engine's word
+    for how the model writes tool calls.
     """
 
     context: int
@@ -75,6 +79,12 @@ class Settings(Value, frozen=True, kw_only=True):
     micro_batch: int = 512
     tensor_split: tuple[int, ...] = ()
     prompt_cache_mib: int = 0
+    cpu_moe_layers: int = 0
+    gpu_memory_fraction: float | None = None
+    kv_cache_mib: int | None = None
+    dtype: str | None = None
+    tool_parser: str | None = None
+    numa: str | None = None
 
 
 class DeviceMemory(Value, frozen=True, kw_only=True):
@@ -133,6 +143,21 @@ class Rejection(Value, frozen=True, kw_only=True):
     reason: str
 
 
+class EngineVerdict(Value, frozen=True, kw_only=True):
+    """Whether one image of an engine can run on a host (`yes`, `warning`: it can, but, or `no`), why, what would help.
+
+    `devices` names what it would use: GPUs by name, or `CPU`.
+    """
+
+    engine: str
+    image: str
+    version: str
+    status: Literal["yes", "warning", "no"]
+    devices: str
+    reason: str
+    way_out: str
+
+
 class RunnerUp(Value, frozen=True, kw_only=True):
     """A candidate that could run but scored lower."""
 
@@ -155,7 +180,10 @@ class Limits(Value, frozen=True, kw_only=True):
 class Plan(Value, frozen=True, kw_only=True):
     """One decision on one host: all that rendering and starting need. A secret is named by file only.
 
-    `device_groups`: numeric groups that may open `/dev/kfd` and `/dev/dri` on this host.
+    `device_groups`: numeric groups that may open `/dev/kfd` and `/dev/dri` on this host. `key_variable`: the engine
+    takes its key from this variable, which whoever starts it fills from `key_file`; None: from a file, or it has none.
+    `setup`: commands to run in the container once the port answers, before it can serve. `writable`, `shm_mib` and
+    `ulimits`: what the engine needs of its container (see EngineProfile).
     """
 
     format_version: int = FORMAT_VERSION
@@ -184,6 +212,11 @@ class Plan(Value, frozen=True, kw_only=True):
     container_user: str = "65532:65532"
     device_groups: tuple[int, ...] = ()
     key_file: str = ""
+    key_variable: str | None = None
+    setup: tuple[tuple[str, ...], ...] = ()
+    writable: tuple[str, ...] = ()
+    shm_mib: int | None = None
+    ulimits: dict[str, int] = {}
     health: Health
     limits: Limits
     start_period_s: int

@@ -100,20 +100,23 @@ class Outcome(Value, frozen=True, kw_only=True):
 
 
 class Row(Value, frozen=True, kw_only=True):
-    """One deployment in `status`. `answers` is None when it is not running."""
+    """One deployment in `status`: a word for its state, and what its plan says; `damaged` where that cannot be read.
+
+    `answers` is None when it is not running.
+    """
 
     name: str
     status: str
-    answers: bool | None
     release: int
-    engine: str
-    model: str
-    quantization: str
-    image: str | None
-    runtime: str
-    base_url: str
-    started_at: str | None
-    restarts: int
+    answers: bool | None = None
+    engine: str | None = None
+    model: str | None = None
+    quantization: str | None = None
+    image: str | None = None
+    runtime: str | None = None
+    base_url: str | None = None
+    started_at: str | None = None
+    restarts: int = 0
 
 
 Presence = Literal["present", "missing", "moved", "unknown"]

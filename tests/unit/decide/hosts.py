@@ -1,7 +1,7 @@
 """Hosts, models and requests for the decision, from the real profiles."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -66,12 +66,28 @@ def model(name: str, *, present: bool | None = None) -> ModelSpec:
                 source=variant.source,
                 files=variant.files,
                 size_bytes=variant.size_bytes,
-                path=str(Path(STORE) / variant.files[0]),
+                path=str(Path(STORE) / (variant.files[0] if variant.format == "gguf" else f"{name}-{variant.format}")),
                 present=present,
             )
             for variant in found.variants
         ),
     )
+
+
+FORMS = (("safetensors", "BF16"), ("awq", "AWQ"), ("gptq", "GPTQ"), ("fp8", "FP8"))
+
+
+@functools.cache
+def every_form(name: str) -> ModelSpec:
+    """The catalog's model, with a form for every engine."""
+    found = model(name)
+    have = {variant.format for variant in found.variants}
+    more = [
+        {"format": form, "quantization": quantization, "source": "hf:a/b", "files": ["x"], "path": f"{STORE}/x"}
+        for form, quantization in FORMS
+        if form not in have
+    ]
+    return msgspec.structs.replace(found, variants=(*found.variants, *msgspec.convert(more, tuple[ModelVariant, ...])))
 
 
 def gpu(index: int, name: str, capability: str | None, total: int | None, **rest: object) -> Gpu:
@@ -104,10 +120,12 @@ def plan(
     verified: Sequence[VerifiedImage] = (),
     unavailable: dict[str, str] | None = None,
     known: Knowledge | None = None,
-    **asked: object,
+    asked: Mapping[str, object] | None = None,
+    **words: object,
 ) -> Plan:
+    """A plan; `asked` and `words` are words of the request."""
     spec = model(what) if isinstance(what, str) else what
-    request = msgspec.convert({"model": spec.name, **asked}, type=Request)
+    request = msgspec.convert({"model": spec.name, **(asked or {}), **words}, type=Request)
     return make_plan(
         request, where, spec, known or knowledge(), verified=verified, site=SITE, unavailable=unavailable or {}
     )

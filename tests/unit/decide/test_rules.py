@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
-from deployer.decide import rules, rules_device
+from deployer.decide import rules, rules_container, rules_device, rules_engine, rules_image
 from deployer.decide.candidates import Candidate, Device
 from deployer.decide.capability import code_for, last_driver
 from deployer.decide.host import complete
+from deployer.decide.source import build_arguments
 from deployer.decide.version import at_least, newer_branch, numbers
 from deployer.types import CpuFacts, Gpu, GpuModel, HostFacts, ImageProfile, NvidiaFacts, Request
 from tests.unit.decide.hosts import DOCKER, gpu, knowledge, model
@@ -71,12 +72,11 @@ def test_a_broken_driver_is_said() -> None:
     assert said == "cuda needs an NVIDIA GPU; the NVIDIA driver does not answer: Driver/library version mismatch"
 
 
-def test_a_build_is_for_one_capability() -> None:
+def test_a_build_is_for_the_capabilities_of_the_chosen_gpus() -> None:
     image = replace(CUDA, reference=None, dockerfile="d.j2", sass=("6.1", "8.6"), ptx=())
     mixed = candidate(image, gpu(0, "P40", "6.1", 24000), gpu(1, "RTX 3090", "8.6", 24000))
-    said = rules_device.compute_capability(mixed, driver("580"), MODEL, REQUEST)
-    assert said is not None
-    assert "6.1 and 8.6" in said
+    assert rules_device.compute_capability(mixed, driver("580"), MODEL, REQUEST) is None
+    assert build_arguments(image, mixed.devices)["CUDA_ARCH"] == "61;86"
     unknown = candidate(image, gpu(0, "Foo", None, 24000))
     assert "unknown" in (rules_device.compute_capability(unknown, driver("580"), MODEL, REQUEST) or "")
 
@@ -92,37 +92,39 @@ def test_a_build_is_for_one_capability() -> None:
 )
 def test_injection_is_refused_only_when_nothing_can_do_it(facts: object, refused: bool) -> None:
     where = msgspec.convert({"container": msgspec.to_builtins(facts)}, type=HostFacts)
-    said = rules_device.container_gpu_injection(candidate(CUDA, gpu(0, "P40", "6.1", 24000)), where, MODEL, REQUEST)
+    said = rules_container.container_gpu_injection(candidate(CUDA, gpu(0, "P40", "6.1", 24000)), where, MODEL, REQUEST)
     assert (said is not None) is refused
 
 
 def test_rootless_docker_and_podman_have_their_own_repair() -> None:
-    assert "systemctl --user restart docker" in rules_device.repair_injection(replace(DOCKER, rootless=True))
-    assert "nvidia-ctk cdi generate" in rules_device.repair_injection(replace(DOCKER, engine="podman"))
+    assert "systemctl --user restart docker" in rules_container.repair_injection(replace(DOCKER, rootless=True))
+    assert "nvidia-ctk cdi generate" in rules_container.repair_injection(replace(DOCKER, engine="podman"))
 
 
 def test_cpu_flags_and_architecture() -> None:
     image = replace(CUDA, accelerator="cpu", cpu_flags=("avx2",), architectures=("x86_64",))
     for flags, refused in ((None, False), (("avx2",), False), (("sse2",), True)):
         where = HostFacts(cpu=CpuFacts(flags=flags))
-        assert (rules.cpu_flags(candidate(image), where, MODEL, REQUEST) is not None) is refused
+        assert (rules_image.cpu_flags(candidate(image), where, MODEL, REQUEST) is not None) is refused
     for machine, refused in ((None, False), ("amd64", False), ("aarch64", True)):
         where = HostFacts(cpu=CpuFacts(architecture=machine))
-        assert (rules.cpu_architecture(candidate(image), where, MODEL, REQUEST) is not None) is refused
+        assert (rules_image.cpu_architecture(candidate(image), where, MODEL, REQUEST) is not None) is refused
 
 
 def test_a_program_must_be_listed_where_programs_are_known() -> None:
     image = replace(CUDA, reference=None, program="xllamacpp", accelerator="cpu", install="pip install it")
-    assert rules.runtime(candidate(image), HostFacts(programs=None), MODEL, REQUEST) is None
-    assert rules.runtime(candidate(image), HostFacts(programs={"xllamacpp": "1"}), MODEL, REQUEST) is None
-    assert "pip install it" in (rules.runtime(candidate(image), HostFacts(programs={}), MODEL, REQUEST) or "")
+    assert rules_image.runtime(candidate(image), HostFacts(programs=None), MODEL, REQUEST) is None
+    assert rules_image.runtime(candidate(image), HostFacts(programs={"xllamacpp": "1"}), MODEL, REQUEST) is None
+    assert "pip install it" in (rules_image.runtime(candidate(image), HostFacts(programs={}), MODEL, REQUEST) or "")
 
 
 def test_formats_and_quantizations_of_the_engine() -> None:
     awq = replace(MODEL.variants[0], format="awq", quantization="AWQ")
     strange = Candidate(ENGINE, CUDA, awq)
-    assert rules.model_format(strange, HostFacts(), MODEL, REQUEST) == "llama.cpp reads gguf, not awq"
-    assert "does not know the quantization AWQ" in (rules.quantization(strange, HostFacts(), MODEL, REQUEST) or "")
+    assert rules_engine.model_format(strange, HostFacts(), MODEL, REQUEST) == "llama.cpp reads gguf, not awq"
+    assert "does not know the quantization AWQ" in (
+        rules_engine.quantization(strange, HostFacts(), MODEL, REQUEST) or ""
+    )
 
 
 def test_rule_names_are_stable_words() -> None:
@@ -130,7 +132,8 @@ def test_rule_names_are_stable_words() -> None:
     assert names == {
         "forced", "runtime", "image-unavailable", "cpu-architecture", "cpu-flags", "vendor", "compute-capability",
         "ptx-driver", "driver", "last-driver", "gfx", "container-gpu-injection", "model-architecture", "format",
-        "quantization", "workload", "model-source", "context", "memory",
+        "quantization", "workload", "model-source", "context", "memory", "legacy", "security", "split", "mig",
+        "tensor-parallel", "quantization-support", "jetson", "container-first",
     }  # fmt: skip
 
 

@@ -22,8 +22,8 @@ def points(name: str, **asked: object) -> dict[str, float]:
 def test_every_part_is_there_with_its_reason() -> None:
     found = plan(sample("p40x2-580"))
     assert [part.part for part in found.score] == [
-        "quality", "speed", "gpu", "accelerator", "verified", "prebuilt", "container", "present", "compiled",
-        "given-up", "devices",
+        "workload", "quality", "speed", "gpu", "accelerator", "verified", "prebuilt", "container", "key", "present",
+        "compiled", "arithmetic", "given-up", "devices",
     ]  # fmt: skip
     total = round(sum(part.value for part in found.score), 3)
     assert all(item.total <= total for item in found.runner_up)
@@ -95,7 +95,7 @@ def test_thousands_of_candidates_take_no_time() -> None:
     request = Request(model="qwen2.5-7b-instruct", users=8)
     start = time.perf_counter()
     found = consider(request, where, model("qwen2.5-7b-instruct"), many, verified=(), unavailable={})
-    assert len(found.ranked) > 2000
+    assert len(found.ranked) > 1000
     assert time.perf_counter() - start < 1.0
 
 

@@ -1,0 +1,92 @@
+"""Warnings about the chosen engine, image and model: keys, vulnerabilities, licences, what the start will be like."""
+
+from deployer.decide.case import LOOPBACK, Case, is_loopback
+from deployer.decide.command import overridden
+from deployer.decide.rules_container import repair_injection
+from deployer.decide.rules_image import open_advisories
+from deployer.decide.rules_quantization import widened
+
+
+def image_stands_in(case: Case) -> str | None:
+    """The wanted image could not be had and an older verified one is used."""
+    return case.option.source.warning
+
+
+def no_key(case: Case) -> str | None:
+    """An engine without a key is for this machine only, and no file with a key changes that."""
+    engine, asked = case.candidate.engine, case.request.address
+    if engine.key != "none":
+        return None
+    kept = "" if is_loopback(asked) else f" instead of {asked}"
+    return (
+        f"{engine.engine} has no API key: every user of this machine can use it, and any key is taken; it is published "
+        f"on {LOOPBACK if kept else asked} only{kept}. For others, put a gateway that asks for a key in front of it"
+    )
+
+
+def key_in_arguments(case: Case) -> str | None:
+    """An engine that takes its key as an argument shows it to everybody on the machine."""
+    engine = case.candidate.engine
+    if engine.key != "argument":
+        return None
+    return f"{engine.engine} takes its API key as an argument, which users of this machine can read in the process list"
+
+
+def known_holes(case: Case) -> str | None:
+    """Vulnerabilities that were accepted by name."""
+    accepted = [item.id for item in open_advisories(case.candidate) if not item.condition]
+    return f"vulnerabilities accepted by --allow-vulnerable: {', '.join(accepted)}" if accepted else None
+
+
+def legacy_engine(case: Case) -> str | None:
+    """An engine that its makers have given up."""
+    engine = case.candidate.engine
+    return (
+        None if engine.status == "current" else f"{engine.title} is no longer developed; plan to move to another engine"
+    )
+
+
+def widened_weights(case: Case) -> str | None:
+    """Small weights on a GPU without arithmetic for them."""
+    return widened(case.candidate)
+
+
+def compute_cache(case: Case) -> str | None:
+    """PTX is compiled at the first start."""
+    part = next(item for item in case.considered.ranked[0].parts if item.part == "compiled")
+    if not part.why.startswith("the driver compiles"):
+        return None
+    return "the first start takes minutes longer: the driver compiles the image's PTX for the GPU, once"
+
+
+def user_overrides(case: Case) -> str | None:
+    """The user's own flags win over the plan's."""
+    names = overridden(case.candidate.engine, case.request.engine_args)
+    return f"{', '.join(names)} overrides the plan; the estimate does not know it" if names else None
+
+
+def gated(case: Case) -> str | None:
+    """A download that needs consent."""
+    if not case.model.gated or case.candidate.variant.present:
+        return None
+    return f"{case.model.name} is gated: accept its licence on the hub and set HF_TOKEN before the download"
+
+
+def runtime_unknown(case: Case) -> str | None:
+    """Whether the container engine or the program is there was not told."""
+    image = case.candidate.image
+    if image.program is not None:
+        return f"whether {image.program} is installed is unknown" if case.host.programs is None else None
+    container = case.host.container
+    if container is None:
+        return "whether this host has a container engine is unknown"
+    if container.nvidia_runtime is False and not container.cdi and _nvidia(case):
+        return (
+            f"the NVIDIA toolkit {container.nvidia_toolkit} is installed, but {container.engine} has no nvidia runtime "
+            f"and no CDI device; if the GPU does not come up: {repair_injection(container)}"
+        )
+    return None
+
+
+def _nvidia(case: Case) -> bool:
+    return any(device.gpu.vendor == "nvidia" for device in case.candidate.devices)

@@ -1,0 +1,134 @@
+"""Warnings about the hardware: what is unknown, what is not used, what is near its end."""
+
+import msgspec
+
+from deployer.decide.capability import driver_of, last_driver
+from deployer.decide.case import Case
+from deployer.decide.choose import idle
+from deployer.decide.device_sets import splits
+from deployer.decide.host import label, short_name
+from deployer.decide.rules import DEVICE_RULES, first_refusal
+from deployer.decide.settings import FALLBACK_THREADS, host_available_mib
+from deployer.decide.version import newer_branch, numbers
+
+
+def gpu_unused(case: Case) -> str | None:
+    """The host has GPUs, and the plan does not use them although nobody asked for that."""
+    usable = [gpu for gpu in case.host.gpus if gpu.error is None]
+    if not usable or case.candidate.devices or case.request.gpus == ():
+        return None
+    why = next((item for item in case.considered.rejected if item.rule in _GPU_RULES), None)
+    names = ", ".join(dict.fromkeys(short_name(gpu) for gpu in usable))
+    return f"no GPU is used ({names})" + (f": {why.image}: {why.reason}" if why else "")
+
+
+_GPU_RULES = ("container-gpu-injection", "driver", "ptx-driver", "last-driver", "compute-capability", "gfx", "memory")
+
+
+def odd_card(case: Case) -> str | None:
+    """GPUs that the chosen image cannot use, and why."""
+    if not case.candidate.devices:
+        return None
+    said = []
+    for device in case.considered.devices:
+        alone = msgspec.structs.replace(case.candidate, devices=(device,))
+        refused = first_refusal(DEVICE_RULES, alone, case.host, case.model, case.request)
+        if refused is not None:
+            said.append(f"{label(device.gpu)} is left out: {refused[1]}")
+    return "; ".join(said) or None
+
+
+def held_back(case: Case) -> str | None:
+    """A Kepler card keeps the whole box at its own last driver, which newer cards have outgrown."""
+    driver = driver_of(case.host)
+    branches = [(gpu, last_driver(gpu, None)) for gpu in case.host.gpus if gpu.vendor == "nvidia"]
+    oldest = min(
+        ((gpu, branch) for gpu, branch in branches if branch is not None),
+        key=lambda pair: numbers(pair[1]),
+        default=None,
+    )
+    if oldest is None or driver is None or newer_branch(driver, oldest[1]):
+        return None
+    newer = [gpu for gpu, branch in branches if branch is None or newer_branch(branch, oldest[1])]
+    if not newer:
+        return None
+    return (
+        f"{label(oldest[0])} holds the driver of the whole host at {oldest[1]}; without it, "
+        f"{', '.join(dict.fromkeys(short_name(gpu) for gpu in newer))} could have a newer one"
+    )
+
+
+def unused_gpus(case: Case) -> str | None:
+    """Like GPUs that stay free because their number does not divide the attention heads."""
+    free = idle(case.candidate, case.considered)
+    if not free or case.request.gpus is not None or splits(case.candidate.engine) != ("tensor",):
+        return None
+    used = len(case.candidate.devices)
+    if len(free) >= used:
+        return None
+    names = ", ".join(label(device.gpu) for device in free)
+    heads = case.model.architecture.heads
+    return f"{names} not used: {used + len(free)} GPUs do not divide the {heads} attention heads of {case.model.name}"
+
+
+def last_branch(case: Case) -> str | None:
+    """A chosen GPU is at the end of its driver support."""
+    if case.candidate.on_cpu:
+        return None
+    for device in case.candidate.devices:
+        branch = last_driver(device.gpu, device.known)
+        if branch is not None:
+            kind = f" ({device.gpu.architecture.title()})" if device.gpu.architecture else ""
+            return (
+                f"{short_name(device.gpu)}{kind}: NVIDIA driver {branch} is the last branch that supports it; stay on "
+                f"{branch}, do not go to {int(branch) + 10}"
+            )
+    return None
+
+
+def slow_processor(case: Case) -> str | None:
+    """The processor runs the image, but without what makes it fast."""
+    image, own = case.candidate.image, case.host.cpu.flags
+    lacking = [flag for flag in image.cpu_flags_recommended if own is not None and flag not in own]
+    if not lacking or not case.candidate.on_cpu:
+        return None
+    return f"the processor has no {', '.join(lacking)}: {image.id} runs, but slowly or without some features"
+
+
+def driver_unknown(case: Case) -> str | None:
+    """A CUDA image, and no driver version to compare with."""
+    if case.candidate.image.accelerator != "cuda" or driver_of(case.host):
+        return None
+    return "the NVIDIA driver's version is unknown, so it was not compared with the image's floor"
+
+
+def capability_unknown(case: Case) -> str | None:
+    """A GPU image, and a GPU whose capability or target is unknown."""
+    image = case.candidate.image
+    for device in case.candidate.devices:
+        unknown = {"cuda": device.gpu.compute_capability, "rocm": device.gpu.gfx}.get(image.accelerator, "")
+        if unknown is None:
+            return f"{short_name(device.gpu)}: its capability is unknown, so {image.id} may have no code for it"
+    return None
+
+
+def memory_unknown(case: Case) -> str | None:
+    """Memory that nobody measured."""
+    unknown = [item.device for item in case.option.sizing.memory.devices if item.available_mib is None]
+    if unknown:
+        return f"free memory of {', '.join(unknown)} is unknown: whether the plan fits was not checked"
+    if host_available_mib(case.host) == case.host.memory.total_mib and case.host.memory.available_mib is None:
+        return "free main memory is unknown; all of it was taken as free"
+    return None
+
+
+def cpu_unknown(case: Case) -> str | None:
+    """Facts of the processor that a rule or a setting needed."""
+    cpu, image = case.host.cpu, case.candidate.image
+    if image.cpu_flags and cpu.flags is None:
+        return f"the processor's flags are unknown; {image.id} needs {', '.join(image.cpu_flags)}"
+    if cpu.architecture is None:
+        return f"the processor's architecture is unknown; {image.id} is made for {', '.join(image.architectures)}"
+    if cpu.available_cores is None and cpu.cores is None and cpu.threads is None:
+        return f"the number of cores is unknown; {FALLBACK_THREADS} threads are used"
+    return None

@@ -1,0 +1,91 @@
+"""Which GPUs are worth trying together, by how an engine divides a model.
+
+A layer split takes any cards of one maker, in proportion to their memory. Tensor parallelism gives every card the same
+part of every matrix: it takes like cards only, and as many as divide the model's attention heads
+(vllm-project/vllm#596 "Total number of attention heads (40) must be divisible by tensor parallel size (3)").
+"""
+
+from collections.abc import Sequence
+
+from deployer.decide.candidates import Device, is_slice
+from deployer.types import Architecture, EngineProfile, Gpu
+
+SAME_MEMORY = 0.05
+"""GPUs whose total memory differs by no more than this part are alike."""
+
+DEFAULT_SPLITS: dict[str, tuple[str, ...]] = {"llama.cpp": ("layer",)}
+"""How engines of this memory model use several GPUs where their profile does not say."""
+
+
+def splits(engine: EngineProfile) -> tuple[str, ...]:
+    """`layer` or `tensor`; empty for an engine that uses one GPU only."""
+    return engine.splits or DEFAULT_SPLITS.get(engine.memory, ())
+
+
+def divides(architecture: Architecture, count: int) -> bool:
+    """True when `count` GPUs can share the attention heads evenly; KV heads are shared or repeated evenly too.
+
+    A model without attention heads (a pure state-space model) is not divided.
+    """
+    heads, kv_heads = architecture.heads, max(architecture.kv_heads, 1)
+    return count <= 1 or (heads > 0 and heads % count == 0 and (kv_heads % count == 0 or count % kv_heads == 0))
+
+
+def device_sets(
+    devices: Sequence[Device], engine: EngineProfile, architecture: Architecture
+) -> tuple[tuple[Device, ...], ...]:
+    """Sets worth trying, in a stable order; each set is sorted by index and has one vendor.
+
+    The best single card of each kind; for tensor parallelism growing groups of like cards whose number divides the
+    heads; for a layer split growing groups of like cards, and of all cards by free memory. MIG slices stay alone.
+    """
+    found: dict[tuple[tuple[int, str | None], ...], tuple[Device, ...]] = {}
+    ways = splits(engine)
+    for group in alike(devices):
+        for count in range(1, len(group) + 1):
+            if count == 1 or "layer" in ways or ("tensor" in ways and divides(architecture, count)):
+                _add(found, group, count)
+    if "layer" in ways:
+        for group in _by_vendor(devices):
+            for count in range(1, len(group) + 1):
+                _add(found, group, count)
+    return tuple(sorted(found.values(), key=len))
+
+
+def alike(devices: Sequence[Device]) -> list[list[Device]]:
+    """Groups of the same vendor, capability and total memory (±5 %); a MIG slice is a group of its own."""
+    groups: list[list[Device]] = []
+    for device in devices:
+        home = next((group for group in groups if same_kind(group[0].gpu, device.gpu)), None)
+        if home is None:
+            groups.append([device])
+        else:
+            home.append(device)
+    return groups
+
+
+def same_kind(one: Gpu, other: Gpu) -> bool:
+    """True for GPUs that tensor parallelism may join: equal capability, target and total memory, and no slices."""
+    if is_slice(one) or is_slice(other):
+        return False
+    kind = (one.vendor, one.compute_capability, one.gfx)
+    first, second = one.memory_total_mib, other.memory_total_mib
+    if kind != (other.vendor, other.compute_capability, other.gfx) or first is None or second is None:
+        return False
+    return abs(first - second) <= SAME_MEMORY * max(first, second)
+
+
+def _add(
+    found: dict[tuple[tuple[int, str | None], ...], tuple[Device, ...]], group: Sequence[Device], count: int
+) -> None:
+    ordered = sorted(group, key=lambda device: (-(device.gpu.memory_free_mib or 0), device.gpu.index))
+    chosen = tuple(sorted(ordered[:count], key=lambda device: device.gpu.index))
+    found.setdefault(tuple((device.gpu.index, device.gpu.uuid) for device in chosen), chosen)
+
+
+def _by_vendor(devices: Sequence[Device]) -> list[list[Device]]:
+    groups: dict[str | None, list[Device]] = {}
+    for device in devices:
+        if not is_slice(device.gpu) and device.gpu.memory_free_mib is not None:
+            groups.setdefault(device.gpu.vendor, []).append(device)
+    return list(groups.values())

@@ -1,0 +1,95 @@
+"""When nothing can run: the nearest miss first, and every reason."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from deployer.decide.candidates import describe
+from deployer.decide.choose import ANY_IMAGE, Considered, NearMiss
+from deployer.errors import NoFitError
+from deployer.types import ModelSpec, Rejection, Request
+
+
+def no_fit(request: Request, model: ModelSpec, considered: Considered) -> NoFitError:
+    """The refusal: the nearest miss first, every reason in `details`."""
+    rejected = [msgspec.to_builtins(item) for item in considered.rejected]
+    details = {"rejected": rejected, "warnings": list(considered.warnings)}
+    near = _nearest(considered)
+    if near is not None:
+        candidate = near.candidate
+        return NoFitError(
+            f"nothing on this host can serve {model.name}; nearest: {candidate.image.id} on "
+            f"{describe(candidate.devices)}: {near.reason}",
+            hint=_memory_hint(request),
+            details=details,
+        )
+    if not considered.rejected:
+        return NoFitError(
+            f"nothing can serve {model.name}: no engine is known", hint="deployer plan MODEL --explain", details=details
+        )
+    first = _most_fixable(model, considered.rejected)
+    which = first.image if first.image != ANY_IMAGE else first.quantization
+    where = f"{first.engine} {which}" if which else first.engine
+    return NoFitError(
+        f"nothing on this host can serve {model.name}; nearest: {where}: {first.reason}",
+        hint="every reason: deployer plan MODEL --explain",
+        details=details,
+    )
+
+
+def _most_fixable(model: ModelSpec, rejected: Sequence[Rejection]) -> Rejection:
+    """What a person can most easily do something about; first what refuses every form of the model everywhere."""
+    wide = [item for item in rejected if item.image == ANY_IMAGE]
+    forms = {variant.quantization for variant in model.variants}
+    hopeless = {
+        engine
+        for engine in {item.engine for item in wide}
+        for found in ({item.quantization for item in wide if item.engine == engine},)
+        if None in found or found >= forms
+    }
+    others = [item for item in rejected if item.engine not in hopeless and item.image != ANY_IMAGE]
+    return min(others or wide, key=_how_fixable)
+
+
+def _how_fixable(item: Rejection) -> int:
+    if item.rule in _FIXABLE:
+        return _FIXABLE.index(item.rule)
+    return len(_FIXABLE) + (item.rule in _CHOSEN)
+
+
+_FIXABLE = (
+    "container-gpu-injection",
+    "runtime",
+    "ptx-driver",
+    "driver",
+    "last-driver",
+    "model-source",
+    "image-unavailable",
+    "context",
+    "workload",
+    "tensor-parallel",
+    "mig",
+    "quantization-support",
+    "compute-capability",
+    "jetson",
+    "security",
+)
+"""Rules by how easily a person can do something about them; the first is the nearest miss."""
+
+
+_CHOSEN = ("forced", "format", "quantization", "legacy", "container-first", "vendor")
+"""Rules that say only that something else was asked for, or that an engine is for other files."""
+
+
+def _nearest(considered: Considered) -> NearMiss | None:
+    """The candidate that lacks the least memory; the first of equal ones."""
+    return min(considered.near, key=lambda item: item.shortage.missing_mib, default=None)
+
+
+def _memory_hint(request: Request) -> str:
+    ways = ["a smaller model or quantization"]
+    if request.context is not None:
+        ways.append(f"--context below {request.context}")
+    if request.users > 1:
+        ways.append(f"fewer than {request.users} --users")
+    return "try " + ", ".join(ways) + "; the table of what fits: deployer fit MODEL"

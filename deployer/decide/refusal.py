@@ -1,0 +1,43 @@
+"""Sentences for what could run but is refused for its memory or its speed."""
+
+from deployer.decide.candidates import Candidate, describe
+from deployer.decide.settings import Shortage
+from deployer.types import Request, SpeedEstimate
+
+LEAST_TOKENS_PER_S = 0.1
+
+
+def crawl_sentence(candidate: Candidate, expected: SpeedEstimate) -> str | None:
+    """A server that needs more than ten seconds for a word serves nobody; unknown speed refuses nothing."""
+    decode = expected.decode_tokens_per_s
+    if decode is None or decode >= LEAST_TOKENS_PER_S:
+        return None
+    return (
+        f"{candidate.variant.quantization} on {describe(candidate.devices)} would give less than {LEAST_TOKENS_PER_S} "
+        f"tokens/s ({expected.basis}); use a smaller model or quantization, or GPUs"
+    )
+
+
+def shortage_sentence(candidate: Candidate, shortage: Shortage, request: Request) -> str:
+    """What is missing where, in MiB, for the smallest offer, and the way out."""
+    device, offer = shortage.device, shortage.offer
+    where = "main memory" if device.device == "host" else describe(candidate.devices)
+    kept = "" if request.context is None else f"--context below {request.context}, "
+    return (
+        f"{candidate.variant.quantization} for {offer.slots} x {offer.context} tokens needs {device.total_mib} MiB and "
+        f"{device.margin_mib} MiB of margin in {where} (weights {device.weights_mib}, KV cache {device.kv_cache_mib}, "
+        f"compute {device.compute_mib}, overhead {device.overhead_mib}); {device.available_mib} MiB are free; "
+        f"{shortage.missing_mib} MiB are missing: {kept}a smaller quantization or model, or free memory"
+        f"{_holders(candidate)}"
+    )
+
+
+def _holders(candidate: Candidate) -> str:
+    """Who holds GPU memory, for the way out."""
+    held = [
+        f"{process.name or 'process'} {process.pid}: {process.memory_mib} MiB"
+        for device in candidate.devices
+        for process in device.gpu.processes or ()
+        if process.memory_mib
+    ]
+    return f" ({', '.join(held[:3])})" if held else ""

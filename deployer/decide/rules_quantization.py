@@ -1,0 +1,113 @@
+# ruff: noqa: ARG001 - every rule has the same four parameters
+"""Rules about a form of the model on hardware: an engine has kernels for a quantization on some GPUs only.
+
+Below the `native_capability` of a quantization its weights are widened on the fly (FP8 by Marlin on Ampere), which
+runs, and is said. 16-bit weights in bf16 run everywhere: below 8.0 they are cast to half precision (settings).
+"""
+
+from collections.abc import Sequence
+
+from deployer.decide.candidates import Candidate, Device
+from deployer.decide.host import short_name
+from deployer.decide.version import capability
+from deployer.types import EngineProfile, HostFacts, ModelSpec, ModelVariant, QuantizationSupport, Request
+
+EXPERTS_UNWIDENED = ("sglang", "tgi", "tensorrt-llm")
+"""Engines without a way to widen experts of 8 bits; vLLM has one by now (Marlin, fused_marlin_moe)."""
+
+
+def support_of(engine: EngineProfile, variant: ModelVariant) -> QuantizationSupport | None:
+    """The profile's line about this quantization in this format; None where the profile has none."""
+    wanted = (variant.quantization, variant.format)
+    return next((item for item in engine.quantization_support if (item.quantization, item.format) == wanted), None)
+
+
+def weakest(devices: Sequence[Device]) -> Device | None:
+    """The NVIDIA GPU with the lowest known capability: all GPUs of a server do what the weakest can (vllm#28572)."""
+    known = [device for device in devices if device.gpu.compute_capability is not None]
+    return min(known, key=lambda device: capability(device.gpu.compute_capability or ""), default=None)
+
+
+def quantization_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """The engine has no kernel for the quantization on an NVIDIA GPU."""
+    support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)
+    if candidate.image.accelerator != "cuda" or support is None or support.min_capability is None or device is None:
+        return None
+    own = device.gpu.compute_capability or ""
+    if capability(own) >= capability(support.min_capability):
+        return None
+    return (
+        f"{candidate.engine.engine} has no kernel for {support.quantization} ({support.format}) below compute "
+        f"capability {support.min_capability}, and {short_name(device.gpu)} is {own}; {_way_out(candidate, own)}"
+    )
+
+
+def quantization_experts(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """Experts in FP8 run natively or not at all: `type fp8e4nv not supported in this architecture` (vllm#18182)."""
+    support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)
+    if candidate.engine.engine not in EXPERTS_UNWIDENED or candidate.image.accelerator != "cuda":
+        return None
+    if not model.architecture.experts or candidate.variant.format != "fp8":
+        return None
+    least, own = (support.native_capability if support else None), device.gpu.compute_capability if device else None
+    if device is None or least is None or own is None or capability(own) >= capability(least):
+        return None
+    return (
+        f"the experts of {model.name} in {candidate.variant.quantization} need arithmetic for it, from compute "
+        f"capability {least} on, and {short_name(device.gpu)} is {own}; use 16-bit weights, AWQ or GPTQ"
+    )
+
+
+def quantization_gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """The engine has no kernel for the quantization on an AMD GPU."""
+    support = support_of(candidate.engine, candidate.variant)
+    if candidate.image.accelerator != "rocm" or support is None:
+        return None
+    for device in candidate.devices:
+        if device.gpu.gfx is not None and device.gpu.gfx not in support.gfx:
+            known = ", ".join(support.gfx) or "no AMD GPU"
+            return (
+                f"{candidate.engine.engine} runs {support.quantization} ({support.format}) on {known}, and "
+                f"{short_name(device.gpu)} is {device.gpu.gfx}; use GGUF with llama.cpp, or another quantization"
+            )
+    return None
+
+
+def quantization_cpu(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """The engine has no code for the quantization on a processor."""
+    support = support_of(candidate.engine, candidate.variant)
+    if not candidate.on_cpu or support is None or support.cpu:
+        return None
+    return (
+        f"{candidate.engine.engine} has no code for {support.quantization} ({support.format}) on a processor; "
+        "use 16-bit weights, or GGUF with llama.cpp"
+    )
+
+
+def widened(candidate: Candidate) -> str | None:
+    """In words, that the weights are stored small and computed in 16 bits; None where the hardware does it natively."""
+    support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)
+    if candidate.image.accelerator != "cuda" or support is None or support.native_capability is None or device is None:
+        return None
+    own = device.gpu.compute_capability or ""
+    if capability(own) >= capability(support.native_capability):
+        return None
+    if candidate.variant.format == "safetensors":
+        return (
+            f"{short_name(device.gpu)} ({own}) has no bfloat16: the weights are cast to float16, which holds less range"
+        )
+    return (
+        f"{short_name(device.gpu)} ({own}) has no arithmetic for {support.quantization} (from "
+        f"{support.native_capability} on): the weights stay small in memory and are widened to 16 bits to compute"
+    )
+
+
+def _way_out(candidate: Candidate, own: str) -> str:
+    """Forms that the same engine runs on this GPU, else the engine that runs everywhere."""
+    fit = [
+        item.quantization
+        for item in candidate.engine.quantization_support
+        if capability(item.min_capability or "0") <= capability(own)
+    ]
+    names = ", ".join(dict.fromkeys(fit))
+    return f"use {names}" if names else "use GGUF with llama.cpp"
