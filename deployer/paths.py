@@ -56,4 +56,6 @@ def home() -> Home:
     import platformdirs
 
     dirs = platformdirs.PlatformDirs("deployer", appauthor=False)
-    return Home(config=dirs.user_config_path, state=dirs.user_state_path, lock=dirs.user_runtime_path / "deployer")
+    run = os.environ.get("XDG_RUNTIME_DIR")
+    lock = Path(run) / "deployer" if run else dirs.user_state_path / "lock"
+    return Home(config=dirs.user_config_path, state=dirs.user_state_path, lock=lock)

@@ -10,6 +10,7 @@ from deployer import __version__
 VERBS = {
     "probe": "what is true of this host",
     "plan": "decide and show; touch nothing",
+    "engines": "every engine and image against this host",
     "render": "write the files for review",
     "up": "fetch, start, verify, record",
     "down": "stop and remove a deployment's server",

@@ -13,10 +13,10 @@ from deployer.paths import home
 @options.as_json
 def command(*, name: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Stop and remove a deployment's server. Its releases, key, model and verified image stay."""
-    from deployer.workflow import endpoint, lifecycle
+    from deployer.workflow import lifecycle
 
     del yes
-    deployment = endpoint.current_plan(home(), name).name
+    deployment = lifecycle.chosen(home(), name)
     if dry_run:
         click.echo(f"would stop {deployment}", err=True)
         return

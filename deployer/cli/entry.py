@@ -1,5 +1,6 @@
 """The process's edge: signals, exit codes, and one clear line for each expected failure."""
 
+import errno
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ from types import FrameType
 import click
 
 from deployer.cli import commands, output
-from deployer.errors import BadInputError, DeployerError, InterruptedByUserError
+from deployer.errors import BadInputError, DeployerError, InterruptedByUserError, PreconditionError
 
 
 def main() -> None:
@@ -19,6 +20,8 @@ def main() -> None:
 
 def run(args: list[str]) -> int:
     """Run one command line; returns its exit code."""
+    if not args:
+        args = ["--help"]
     try:
         code = commands.group.main(args=args, prog_name="deployer", standalone_mode=False)
         sys.stdout.flush()
@@ -49,6 +52,10 @@ def _expected(error: BaseException) -> DeployerError | None:
             return error
         case click.exceptions.Abort() | KeyboardInterrupt():
             return InterruptedByUserError("interrupted")
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return PreconditionError(
+                "no space is left on the disk", hint="df -h shows which; make room and run it again"
+            )
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else "deployer"
             return BadInputError(error.format_message(), hint=f"{where} --help")

@@ -1,10 +1,13 @@
 """Options that several verbs share, with the same word and meaning everywhere."""
 
+import ipaddress
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from deployer.errors import BadInputError
 from deployer.types import Plan, Request
@@ -45,6 +48,12 @@ _REQUEST = (
     click.option("--address", default="127.0.0.1", show_default=True, help="Address to publish on."),
     click.option("--port", type=click.IntRange(1024, 65535), help="Port to publish (default: 8000 or the next free)."),
     click.option(
+        "--allow-vulnerable",
+        multiple=True,
+        metavar="ID",
+        help="Accept this known vulnerability (a CVE or PYSEC id); repeatable.",
+    ),
+    click.option(
         "--engine-arg", "engine_args", multiple=True, metavar="ARG", help="Passed to the engine as it is; repeatable."
     ),
 )
@@ -67,6 +76,7 @@ def make_request(
 ) -> Request:
     """Request from click's values."""
     profile, _, reference = (image or "").partition("=")
+    check_address(rest["address"])
     return Request(
         model=model,
         gpus=parse_gpus(gpus),
@@ -75,6 +85,15 @@ def make_request(
         engine_args=engine_args,
         **rest,
     )
+
+
+def check_address(text: str) -> None:
+    """Raise BadInputError for what is not an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        hint = "127.0.0.1, or an address of this host"
+        raise BadInputError(f"--address {text}: not an IP address", hint=hint) from None
 
 
 def parse_gpus(text: str | None) -> tuple[int, ...] | None:
@@ -89,10 +108,30 @@ def parse_gpus(text: str | None) -> tuple[int, ...] | None:
         raise BadInputError(f"--gpus {text}: not a list of GPU indexes", hint="--gpus 0,1 or --gpus none") from None
 
 
-def target(text: str, flags: dict[str, Any]) -> Request | Plan:
-    """A saved plan when `text` is a .json file, else a request for a model."""
-    if text.endswith(".json"):
-        from deployer.workflow import review
+def given(ctx: click.Context) -> list[click.Option]:
+    """The request's options that stand on the command line (or in the environment)."""
+    names = {"model", "target_name", "json", "as_json"}
+    fields = set(Request.__struct_fields__) - names
+    found = (option for option in ctx.command.params if isinstance(option, click.Option) and option.name in fields)
+    return [option for option in found if ctx.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT]
 
-        return review.load(Path(text))
-    return make_request(text, **flags)
+
+def retold(ctx: click.Context, model: str) -> str:
+    """The model and the request's options again, ready to paste after another verb."""
+    words = [model]
+    for option in given(ctx):
+        value = ctx.params[option.name or ""]
+        words += [f"{option.opts[0]}={one}" for one in (value if option.multiple else [value])]
+    return shlex.join(words)
+
+
+def target(ctx: click.Context, text: str, flags: dict[str, Any]) -> Request | Plan:
+    """A saved plan when `text` is a .json file, else a request for a model."""
+    if not text.endswith(".json"):
+        return make_request(text, **flags)
+    from deployer.workflow import review
+
+    if others := given(ctx):
+        names = ", ".join(option.opts[0] for option in others)
+        raise click.UsageError(f"a saved plan has decided that already: {names}", ctx)
+    return review.load(Path(text))

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from deployer.cli import options, output, show
+from deployer.errors import NoFitError
 from deployer.paths import home
 
 
@@ -38,12 +39,18 @@ def command(
     from deployer.workflow import planning, review
 
     request = options.make_request(model, **flags)
-    made = review.with_registry_news(planning.plan(request, home(), host_file=host_file), ask=host_file is None)
+    try:
+        made = planning.plan(request, home(), host_file=host_file)
+    except NoFitError as error:
+        show.refusals(error, explain=explain)
+        raise
+    made = review.with_registry_news(made, ask=host_file is None)
     if out is not None:
         review.save(made, out)
     if as_json:
         output.document(made)
     else:
-        show.plan(made, explain=explain, saved=out)
+        again = f"deployer up {out}" if out else f"deployer up {options.retold(ctx, model)}"
+        show.plan(made, explain=explain, following=f"on that host: {again}" if host_file else again)
     if detailed_exitcode and review.would_change(made, home()):
         ctx.exit(2)

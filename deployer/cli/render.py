@@ -18,7 +18,10 @@ from deployer.paths import home
     "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to (default: ./NAME)."
 )
 @options.as_json
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     *,
     target_name: str,
     host_file: Path | None,
@@ -31,7 +34,7 @@ def command(
     from deployer.workflow import review
 
     del target
-    written = review.render_to(options.target(target_name, flags), home(), directory, host_file=host_file)
+    written = review.render_to(options.target(ctx, target_name, flags), home(), directory, host_file=host_file)
     if as_json:
         output.document({"format_version": 1, "files": [str(path) for path in written]})
         return

@@ -1,22 +1,35 @@
 """Plans, hosts and outcomes for a person's eyes."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
+import msgspec
 
 from deployer.cli.output import printable
-from deployer.types import DeviceMemory, Gpu, HostFacts, ModelSpec, Outcome, OutcomeImage, Plan, ScorePart
+from deployer.errors import NoFitError
+from deployer.types import (
+    DeviceMemory,
+    EngineVerdict,
+    Gpu,
+    HostFacts,
+    ModelSpec,
+    Outcome,
+    OutcomeImage,
+    Plan,
+    Rejection,
+    ScorePart,
+)
 
 BAR_WIDTH = 30
 
 
-def plan(made: Plan, *, explain: bool = False, saved: Path | None = None, err: bool = False) -> None:
+def plan(made: Plan, *, following: str, explain: bool = False, err: bool = False) -> None:
     """The decision on one page; with `explain` also what else could run and every refusal."""
     lines = [_title(made), *_facts(made), "", "memory", *(_bar(device) for device in made.memory.devices)]
     lines += _section("why", [f"- {reason}" for reason in made.reasons])
     lines += _section("warnings", [f"! {warning}" for warning in made.warnings])
     lines += _explained(made) if explain else _not_explained(made)
-    lines += ["", f"saved to {saved}; next: deployer up {saved}" if saved else _next(made)]
+    lines += ["", f"next: {following}"]
     for line in lines:
         click.echo(printable(line), err=err)
 
@@ -46,6 +59,8 @@ def _facts(made: Plan) -> list[str]:
 
 def _placement(made: Plan) -> str:
     threads = f"{made.settings.threads} threads"
+    if made.settings.prompt_cache_mib:
+        threads += f", up to {made.settings.prompt_cache_mib} MiB of main memory more for cached prompts"
     return f"{made.settings.gpu_layers} layers on GPU, {threads}" if made.devices else threads
 
 
@@ -73,11 +88,23 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return ["", title, *(f"  {line}" for line in lines)] if lines else []
 
 
-def _explained(made: Plan) -> list[str]:
+def refusals(error: NoFitError, *, explain: bool) -> None:
+    """Every reason of a refusal, on stderr."""
+    found = msgspec.convert(error.details.get("rejected", []), list[Rejection])
+    if explain:
+        for line in _section("refused", _grouped(found)):
+            click.echo(printable(line), err=True)
+
+
+def _grouped(found: Sequence[Rejection]) -> list[str]:
+    """One line a reason, with all that it refuses."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for item in made.rejected:
+    for item in found:
         groups.setdefault((item.rule, item.reason), []).append(_who(item.engine, item.image, item.quantization))
-    refusals = [f"- {rule}: {reason}  [{', '.join(dict.fromkeys(who))}]" for (rule, reason), who in groups.items()]
+    return [f"- {rule}: {reason}  [{', '.join(dict.fromkeys(who))}]" for (rule, reason), who in groups.items()]
+
+
+def _explained(made: Plan) -> list[str]:
     runners = [
         f"- {item.engine} {item.image} {item.quantization} on {item.devices}: {item.total:.1f}  ({_score(item.score)})"
         for item in made.runner_up
@@ -88,7 +115,7 @@ def _explained(made: Plan) -> list[str]:
             "score", [f"{total:.1f} = {_score(made.score)}", *(f"- {part.part}: {part.why}" for part in made.score)]
         ),
         *_section("would also run", runners),
-        *_section("refused", refusals),
+        *_section("refused", _grouped(made.rejected)),
     ]
 
 
@@ -106,8 +133,20 @@ def _not_explained(made: Plan) -> list[str]:
     return ["", f"{len(made.rejected)} choices refused, {len(made.runner_up)} runners-up: add --explain"]
 
 
-def _next(made: Plan) -> str:
-    return f"next: deployer up {made.request.model}"
+_MARKS = {"yes": ("✓", "green"), "warning": ("!", "yellow"), "no": ("✗", "red")}
+
+
+def verdicts(found: Sequence[EngineVerdict]) -> None:
+    """One line an image, and below it why not and what would change it."""
+    for engine in dict.fromkeys(verdict.engine for verdict in found):
+        click.echo(click.style(engine, bold=True))
+        for verdict in (item for item in found if item.engine == engine):
+            mark, colour = _MARKS[verdict.status]
+            where = f" on {verdict.devices}" if verdict.status != "no" else ""
+            click.echo(f"  {click.style(mark, fg=colour)} {verdict.image:<14} {verdict.version:<16}{printable(where)}")
+            why = "; ".join(text for text in (verdict.reason, verdict.way_out) if text)
+            if why:
+                click.echo(f"      {printable(why)}")
 
 
 def host(facts: HostFacts) -> None:

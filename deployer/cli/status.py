@@ -29,16 +29,8 @@ _ANSWERS = {True: "yes", False: "no", None: "-"}
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    model = f"{row.model}/{row.quantization}"
-    release, restarts = str(row.release), str(row.restarts)
+    model = f"{row.model}/{row.quantization}" if row.model else "-"
     return (
-        row.name,
-        row.status,
-        _ANSWERS[row.answers],
-        release,
-        row.engine,
-        model,
-        row.runtime,
-        row.base_url,
-        restarts,
+        *(row.name, row.status, _ANSWERS[row.answers], str(row.release)),
+        *(row.engine or "-", model, row.runtime or "-", row.base_url or "-", str(row.restarts)),
     )

@@ -22,7 +22,10 @@ from deployer.types import Plan, Request
 @options.dry_run
 @options.verbose
 @options.as_json
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     *,
     target_name: str,
     timeout: float | None,
@@ -39,9 +42,9 @@ def command(
     """
     from deployer.workflow import bring_up, serving
 
-    target = options.target(target_name, flags)
-    if not isinstance(target, Plan) and (dry_run or not yes):
-        _show(target, as_json=as_json)
+    target = options.target(ctx, target_name, flags)
+    if dry_run or not (yes or isinstance(target, Plan)):
+        _show(target, following=f"deployer up {options.retold(ctx, target_name)} --yes", as_json=as_json)
     if dry_run:
         return
     if not yes and not isinstance(target, Plan):
@@ -52,10 +55,14 @@ def command(
     output.document(outcome) if as_json else show.outcome(outcome)
 
 
-def _show(request: Request, *, as_json: bool) -> None:
-    from deployer.workflow import planning
+def _show(target: Request | Plan, *, following: str, as_json: bool) -> None:
+    """What would be brought up; a saved plan is also held against this host."""
+    from deployer.workflow import planning, staleness
 
-    show.plan(planning.plan(request, home()), err=as_json)
+    if isinstance(target, Plan):
+        staleness.check(target, home())
+    made = target if isinstance(target, Plan) else planning.plan(target, home())
+    show.plan(made, following=following, err=as_json)
 
 
 def _confirm() -> None:

@@ -7,7 +7,7 @@ an image that once worked must still be here on the night it is needed.
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,8 @@ _MAX_REASON = 300
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FINAL = frozenset({"unreachable", "not-found", "unauthorised"})
 _STEP = re.compile(r"^ > \[(?P<place>[^\]]*)\] (?P<command>.*?):?$", re.MULTILINE)
+_OUTPUT = re.compile(r"#\d+ \d+\.\d+ (?P<text>.*)")
+_COMPLAINT = re.compile(r"^E: |\b(?:error|fatal|failed|cannot|not found|no such)\b", re.IGNORECASE)
 _REFUSED = re.compile(r"^ERROR: (?:failed to (?:solve|build): )*(?P<reason>.*)$", re.MULTILINE)
 
 OnLine = Callable[[str], None]
@@ -189,13 +191,20 @@ def _build_error(done: Completed, tag: str, timeout_s: float) -> Exception:
     what = (
         f"not done after {timeout_s:g} s"
         if done.timed_out
-        else (cause.sentence if cause.pattern else reason[:_MAX_REASON])
+        else (cause.sentence if cause.pattern else _said(tail) or reason[:_MAX_REASON])
     )
     return ImageUnavailableError(
         f"{tag} cannot be built: {where}: {what or 'it failed'}",
         hint=cause.hint if cause.pattern else "the last lines of the build say more; the Dockerfile is in `render`",
         details={"cause": "timeout" if done.timed_out else cause.name, "step": step, "log_tail": tail},
     )
+
+
+def _said(tail: Sequence[str]) -> str:
+    """The failing command's own complaint: the last line of its output that reads like one, prefix removed."""
+    lines = (_OUTPUT.fullmatch(line) for line in tail)
+    complaints = [found["text"] for found in lines if found and _COMPLAINT.search(found["text"])]
+    return complaints[-1][:_MAX_REASON] if complaints else ""
 
 
 def _build_cause(reason: str, text: str) -> Cause:

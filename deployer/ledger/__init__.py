@@ -7,7 +7,7 @@ from deployer.ledger.audit_log import AuditEntry, audit, audit_entries
 from deployer.ledger.files import atomic_write, ensure_writable
 from deployer.ledger.host_lock import Holder, lock, lock_holder
 from deployer.ledger.names import checked_name
-from deployer.ledger.pointer import current, current_plan, make_current, prune
+from deployer.ledger.pointer import current, current_plan, known_plan, make_current, prune
 from deployer.ledger.releases import create, deployments, folder, history, mark, read_bundle, read_plan, read_release
 from deployer.ledger.secrets import ensure_key, key_path, read_key, rotate_key
 from deployer.ledger.verified import add_verified, entries, find_verified, for_fingerprint, forget_verified
@@ -33,6 +33,7 @@ __all__ = [
     "forget_verified",
     "history",
     "key_path",
+    "known_plan",
     "lock",
     "lock_holder",
     "make_current",

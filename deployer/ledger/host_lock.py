@@ -148,7 +148,7 @@ def _describe(holder: Holder | None) -> str:
 def _locked(holder: Holder | None) -> LockedError:
     return LockedError(
         f"{_describe(holder)}, and only one change at a time can use the GPUs",
-        hint="wait for it, or give the command time to wait; the lock ends with its process, however that ends",
+        hint="wait for it and run the command again; the lock ends with its process, however that ends",
         details={"holder": None if holder is None else msgspec.to_builtins(holder)},
     )
 

@@ -33,6 +33,19 @@ def current_plan(home: Home, name: str) -> Plan | None:
     return None if release is None else read_plan(home, release)
 
 
+def known_plan(home: Home, name: str) -> Plan | None:
+    """Return the plan of the current release, or of the newest attempt where none was ever healthy; None without any.
+
+    A plan that cannot be read counts as none: what runs can still be found and stopped by its label.
+    """
+    release = current(home, name)
+    candidates = [release] if release is not None else list(history(home, name))
+    for candidate in candidates:
+        with contextlib.suppress(StateError):
+            return read_plan(home, candidate)
+    return None
+
+
 def make_current(home: Home, release: Release) -> None:
     """Point `current` at a release: a reader sees the old one or the new one, never none.
 

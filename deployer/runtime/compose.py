@@ -26,7 +26,7 @@ class ComposeRuntime:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._containers = Containers()
+        self._containers = Containers(home.deployments)
 
     def start(self, plan: Plan, folder: Path, on_line: OnLine) -> None:
         """`docker compose up -d` without building or pulling; a container that was only created is cleaned away."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import docker
 
 _PROJECT = "com.docker.compose.project"
+_WORKING_DIR = "com.docker.compose.project.working_dir"
 _TIMEOUT_S = 20
 _SOCKET = "unix:///var/run/docker.sock"
 _STATUS: dict[str, ServerStatus] = {
@@ -32,7 +33,13 @@ _STATUS: dict[str, ServerStatus] = {
 
 
 class Containers:
-    """Our containers and networks in one Docker Engine. Raises PreconditionError where it does not answer."""
+    """Our containers and networks in one Docker Engine. Raises PreconditionError where it does not answer.
+
+    Ours is what carries our label and was not started from another installation's state folder (another user's, say).
+    """
+
+    def __init__(self, deployments: Path | None = None) -> None:
+        self._deployments = deployments
 
     @cached_property
     def _docker(self) -> "docker.APIClient":
@@ -61,12 +68,7 @@ class Containers:
             for entry in self._docker.containers(all=True):
                 if self._is_foreign(entry, name):
                     shown = escape(entry["Names"][0].lstrip("/")) if entry["Names"] else entry["Id"][:12]
-                    raise PreconditionError(
-                        f"the container {shown} has the name of this deployment but is not ours"
-                        f" (it lacks the label {LABEL_NAME}={name})",
-                        hint=f"remove it yourself (docker rm -f {shown}), or choose another --name",
-                        details={"container": entry["Id"]},
-                    )
+                    raise self._not_ours(entry, shown, name)
             for network in self._docker.networks(names=[f"{project(name)}_"]):
                 if network["Name"].startswith(f"{project(name)}_") and not _is_our_network(network, name):
                     shown = escape(network["Name"])
@@ -75,6 +77,21 @@ class Containers:
                         hint=f"remove it yourself (docker network rm {shown}), or choose another --name",
                         details={"network": network["Id"]},
                     )
+
+    def _not_ours(self, entry: dict[str, Any], shown: str, name: str) -> PreconditionError:
+        other = self._other_home(entry)
+        if other is not None:
+            return PreconditionError(
+                f"the deployment {name} on this machine belongs to another installation ({other.parent})",
+                hint="choose another --name; its owner stops it with: deployer down",
+                details={"container": entry["Id"], "home": str(other.parent)},
+            )
+        return PreconditionError(
+            f"the container {shown} has the name of this deployment but is not ours"
+            f" (it lacks the label {LABEL_NAME}={name})",
+            hint=f"remove it yourself (docker rm -f {shown}), or choose another --name",
+            details={"container": entry["Id"]},
+        )
 
     def remove_created(self, name: str) -> None:
         """Remove our containers that were made but never started: what a failed start leaves."""
@@ -113,11 +130,20 @@ class Containers:
     def _ours(self, name: str | None) -> list[dict[str, Any]]:
         label = LABEL_NAME if name is None else f"{LABEL_NAME}={name}"
         entries: list[dict[str, Any]] = self._docker.containers(all=True, filters={"label": label})
-        return entries
+        return [entry for entry in entries if self._other_home(entry) is None]
+
+    def _other_home(self, entry: dict[str, Any]) -> Path | None:
+        """The other installation's folder of deployments that a container was started from; None when it is not."""
+        started_from = Path(entry["Labels"].get(_WORKING_DIR, ""))
+        name = entry["Labels"].get(LABEL_NAME, "")
+        place = next((parent.parent for parent in started_from.parents if parent.name == name), None)
+        if self._deployments is None or place is None or place.name != self._deployments.name:
+            return None
+        return None if place.resolve() == self._deployments.resolve() else place
 
     def _is_foreign(self, entry: dict[str, Any], name: str) -> bool:
         if entry["Labels"].get(LABEL_NAME) == name:
-            return False
+            return self._other_home(entry) is not None
         taken = {f"/{project(name)}", f"/{project(name)}-llm-1"}
         return entry["Labels"].get(_PROJECT) == project(name) or bool(taken & set(entry["Names"]))
 

@@ -9,7 +9,7 @@ from deployer.errors import HubError, ImageUnavailableError, NoFitError
 from deployer.paths import Home
 from deployer.render import render
 from deployer.types import ModelVariant, Plan, Request, VerifiedImage
-from deployer.workflow import planning, staleness
+from deployer.workflow import planning, preflight, staleness
 from deployer.workflow.planning import Missing
 from deployer.workflow.report import Reporter, timed
 
@@ -27,6 +27,8 @@ def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool)
     missing = planning.NOTHING_MISSING
     while True:
         plan = _plan_without(request, home, missing)
+        preflight.startable(plan)
+        request = msgspec.structs.replace(request, engine=plan.engine)
         try:
             return obtain(plan, home, report, allow_build=allow_build), missing
         except HubError as error:
@@ -41,6 +43,7 @@ def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool)
 
 
 def _plan_without(request: Request, home: Home, missing: Missing) -> Plan:
+    """The plan for what can be had. A missing image is never answered with another engine, only with another image."""
     try:
         plan = planning.plan(request, home, missing=missing)
     except NoFitError as error:
@@ -61,6 +64,7 @@ def _without_hub(request: Request, home: Home, missing: Missing, error: HubError
 
 def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, Missing]:
     """The same for a reviewed plan: only its own image, or the newest one verified here for the same profile."""
+    preflight.startable(plan)
     staleness.check(plan, home)
     try:
         return obtain(plan, home, report, allow_build=allow_build), planning.NOTHING_MISSING

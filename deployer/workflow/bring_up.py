@@ -45,12 +45,11 @@ def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Rele
     """Under the lock: stop old, start new, gate. On any failure, Ctrl-C included, the old one comes back."""
     with ledger.lock(home, f"up {plan.name}"):
         ledger.ensure_key(home, plan.name, plan.container_user)
-        previous = ledger.current(home, plan.name)
-        was_serving = previous is not None and running.is_up(running.state(home, ledger.read_plan(home, previous)))
+        old = ledger.known_plan(home, plan.name)
         change = recovery.Change(
+            previous=ledger.current(home, plan.name),
             release=ledger.create(home, plan, render(plan)),
-            previous=previous,
-            was_serving=was_serving,
+            stopped=old if old is not None and running.serves(home, old) else None,
             home=home,
             options=options,
             report=report,
@@ -63,9 +62,9 @@ def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Rele
 
 
 def _switch(change: recovery.Change, plan: Plan) -> HealthReport:
-    if change.previous is not None and change.was_serving:
-        with timed(change.report, f"stop release {change.previous.number}"):
-            running.stop(ledger.read_plan(change.home, change.previous), change.home, change.report)
+    if change.stopped is not None:
+        with timed(change.report, f"stop what serves as {plan.name}"):
+            running.stop(change.stopped, change.home, change.report)
     return serving.serve(plan, change.release, change.home, change.options, change.report)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployer import health, ledger
-from deployer.errors import BadInputError, VerificationError
+from deployer.errors import BadInputError, PreconditionError, VerificationError
 from deployer.health import CapabilityResult
 from deployer.paths import Home
-from deployer.workflow import endpoint
+from deployer.workflow import endpoint, running
 
 
 def check(
@@ -15,7 +15,12 @@ def check(
 ) -> tuple[CapabilityResult, ...]:
     """Run every check against a deployment by name, or against any URL."""
     if url is None:
-        found = endpoint.of_deployment(home, name)
+        plan = endpoint.current_plan(home, name)
+        found = endpoint.Endpoint.of(plan)
+        if not running.is_up(running.state(home, plan)):
+            raise PreconditionError(
+                f"{found.name} is not running", hint=f"bring it up: deployer up {plan.request.model}"
+            )
         return health.check(found.base_url, ledger.read_key(home, found.name), model or found.model)
     if name is not None:
         raise BadInputError("give a deployment's name or --url, not both", hint="deployer check --help")

@@ -3,7 +3,7 @@
 import msgspec
 
 from deployer import ledger
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, StateError
 from deployer.paths import Home
 from deployer.types import Plan
 
@@ -30,14 +30,18 @@ def of_deployment(home: Home, name: str | None) -> Endpoint:
 
 
 def current_plan(home: Home, name: str | None) -> Plan:
-    """Plan of the current release. Raises BadInputError naming the deployments that exist."""
+    """Plan of the current release, or of the newest attempt. Raises BadInputError naming the deployments there are."""
     names = ledger.deployments(home)
     if name is None and len(names) == 1:
         name = names[0]
-    plan = None if name is None else ledger.current_plan(home, name)
+    plan = None if name is None else ledger.known_plan(home, name)
     if plan is not None:
         return plan
     known = ", ".join(names) or "none"
     if name is None:
         raise BadInputError(f"which deployment? there are: {known}", hint="deployer status")
+    if name in names:
+        raise StateError(
+            f"no plan of {name} can be read", hint=f"stop what runs: deployer down {name}; then bring it up again"
+        )
     raise BadInputError(f"no deployment {name!r}; there are: {known}", hint="deployer status")

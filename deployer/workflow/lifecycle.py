@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from deployer import ledger
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, PreconditionError
 from deployer.paths import Home
 from deployer.types import Outcome, Plan, Release, Row, ServerState
 from deployer.workflow import bring_up, running
@@ -12,38 +12,42 @@ from deployer.workflow.report import Reporter, timed
 from deployer.workflow.serving import Options
 
 
-def down(home: Home, name: str | None, report: Reporter) -> bool:
+def down(home: Home, name: str, report: Reporter) -> bool:
     """Stop and remove the server of a deployment; its releases, key and images stay. False when nothing ran."""
-    plan = current_plan(home, name)
-    with ledger.lock(home, f"down {plan.name}"):
-        with timed(report, f"stop {plan.name}") as outcome:
-            stopped = running.stop(plan, home, report)
-            outcome(f"{plan.name} stopped" if stopped else f"{plan.name} was not running")
-        ledger.audit(home, "down", plan.name, None, "stopped" if stopped else "was not running")
+    plan = ledger.known_plan(home, name)
+    with ledger.lock(home, f"down {name}"):
+        with timed(report, f"stop {name}") as outcome:
+            stopped = running.stop(plan, home, report) if plan else running.stop_by_name(name, home, report)
+            outcome(f"{name} stopped" if stopped else f"{name} was not running")
+        ledger.audit(home, "down", name, None, "stopped" if stopped else "was not running")
     return stopped
+
+
+def chosen(home: Home, name: str | None) -> str:
+    """The deployment that is meant: by name, or the only one there is, readable or not."""
+    return name if name in ledger.deployments(home) and name is not None else current_plan(home, name).name
 
 
 def status(home: Home, name: str | None) -> tuple[Row, ...]:
     """Every deployment (or one), asked of its runtime and of the server itself."""
-    plans = (current_plan(home, name),) if name else _plans(home)
-    return tuple(_row(home, plan) for plan in plans)
+    names = (chosen(home, name),) if name else ledger.deployments(home)
+    return tuple(_row(home, item) for item in names)
 
 
-def _plans(home: Home) -> tuple[Plan, ...]:
-    found = (ledger.current_plan(home, name) for name in ledger.deployments(home))
-    return tuple(plan for plan in found if plan is not None)
-
-
-def _row(home: Home, plan: Plan) -> Row:
-    state = running.state(home, plan)
-    release = ledger.current(home, plan.name)
+def _row(home: Home, name: str) -> Row:
+    plan = ledger.known_plan(home, name)
+    release = ledger.current(home, name)
+    number = release.number if release else 0
+    if plan is None:
+        return Row(name=name, status="damaged", release=number)
+    status, state = _state(home, plan)
     return Row(
-        name=plan.name,
-        status=state.status,
-        answers=_answers(home, plan, state),
-        release=release.number if release else 0,
+        name=name,
+        status=status,
+        answers=running.answers(home, plan) if status == "running" else None,
+        release=number,
         engine=plan.engine,
-        model=plan.model.name,
+        model=plan.request.model,
         quantization=plan.model.quantization,
         image=plan.image.image_id or plan.image.reference,
         runtime=plan.runtime,
@@ -53,15 +57,20 @@ def _row(home: Home, plan: Plan) -> Row:
     )
 
 
-def _answers(home: Home, plan: Plan, state: ServerState) -> bool | None:
-    if state.status != "running":
-        return None
-    return running.answers(home, plan)
+def _state(home: Home, plan: Plan) -> tuple[str, ServerState]:
+    """Its state in a word: `down` when there is no server, `unknown` when the runtime does not answer."""
+    try:
+        state = running.state(home, plan)
+    except PreconditionError:
+        return "unknown", ServerState(name=plan.name, runtime=plan.runtime, status="missing")
+    return ("down" if state.status == "missing" else state.status), state
 
 
 def logs(home: Home, name: str | None, *, tail: int, follow: bool, on_line: Callable[[str], None]) -> None:
     """The engine's own log, control characters escaped."""
     plan = current_plan(home, name)
+    if running.state(home, plan).status == "missing":
+        raise PreconditionError(f"{plan.name} is down, and its log went with it", hint=f"deployer history {plan.name}")
     running.logs(plan, home, tail=tail, follow=follow, on_line=on_line)
 
 
@@ -91,6 +100,7 @@ def rollback_target(home: Home, name: str | None, number: int | None) -> Release
     chosen = next((release for release in good if number in (None, release.number)), None)
     if chosen is None:
         known = ", ".join(str(release.number) for release in good) or "none"
-        wanted = "an earlier healthy release" if number is None else f"healthy release {number}"
-        raise BadInputError(f"{name} has no {wanted}; there are: {known}", hint=f"deployer history {name}")
+        wanted = "earlier healthy release" if number is None else f"healthy release {number}"
+        message = f"{name} has no {wanted}; others that were healthy: {known}"
+        raise BadInputError(message, hint=f"deployer history {name}")
     return chosen

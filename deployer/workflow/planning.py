@@ -1,5 +1,6 @@
 """`probe` and `plan`: read, decide, touch nothing."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ import msgspec
 from deployer import catalog, decide, facts, ledger, models
 from deployer.errors import BadInputError
 from deployer.paths import Home
-from deployer.types import HostFacts, ModelSpec, Plan, Request, Site, VerifiedImage
+from deployer.types import EngineVerdict, HostFacts, ModelSpec, Plan, Request, Site, VerifiedImage
 
 FIRST_PORT = 8000
 _CONTAINER_UID = 65532
@@ -19,6 +20,12 @@ _CONTAINER_UID = 65532
 def probe(home: Home) -> HostFacts:
     """Facts of this host, now."""
     return facts.gather(home.state)
+
+
+def engines(home: Home, host_file: Path | None) -> tuple[EngineVerdict, ...]:
+    """Every engine and image against this host, or against the host of a file."""
+    host = probe(home) if host_file is None else facts.load_host_file(host_file)
+    return decide.report_engines(host, catalog.load_knowledge())
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -54,7 +61,7 @@ def decide_for(
     here = tuple(variant for variant in model.variants if variant.present)
     if here and (missing.hub is not None or _offline()):
         model = msgspec.structs.replace(model, variants=here)
-    return decide.make_plan(
+    made = decide.make_plan(
         request=request,
         host=host,
         model=model,
@@ -63,6 +70,17 @@ def decide_for(
         site=site(request, home, host),
         unavailable=missing.images,
     )
+    warned = (*made.warnings, *_cautions(made, request, host))
+    return msgspec.structs.replace(made, warnings=warned)
+
+
+def _cautions(made: Plan, request: Request, host: HostFacts) -> Iterable[str]:
+    """What only this machine's side of the plan can say."""
+    if not ipaddress.ip_address(made.address).is_loopback:
+        reach = "every machine that reaches it can try keys, without TLS; prefer 127.0.0.1 and ssh -L"
+        yield f"published on {made.address}: {reach}"
+    if made.runtime == "process" and request.runtime is None and host.container is not None and host.container.error:
+        yield f"it runs as a plain process, because no container engine can be used: {host.container.error}"
 
 
 def _offline() -> bool:
@@ -93,11 +111,19 @@ def deployment_name(request: Request) -> str:
     """The deployment's name: as asked, else made from the model's reference."""
     if request.name is not None:
         return ledger.checked_name(request.name)
-    last = re.split(r"[/:]", request.model.removesuffix(".gguf"))[-1]
+    known = catalog_name(request.model) or request.model
+    last = re.split(r"[/:]", known.removesuffix(".gguf"))[-1]
     slug = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40].strip("-")
     if not slug:
         raise BadInputError(f"no deployment name can be made from {request.model!r}", hint="give one with --name NAME")
     return slug
+
+
+def catalog_name(text: str) -> str | None:
+    """The catalog's own name for a model, also when it is asked for by an alias."""
+    wanted = text.casefold()
+    names = ((model.name, {model.name, *model.aliases}) for model in catalog.load_models())
+    return next((name for name, words in names if wanted in {word.casefold() for word in words}), None)
 
 
 def site(request: Request, home: Home, host: HostFacts) -> Site:
@@ -113,7 +139,7 @@ def site(request: Request, home: Home, host: HostFacts) -> Site:
 
 def _port(home: Home, name: str) -> int:
     """The port this deployment had before, else the first that no other deployment of ours has."""
-    ports = {release_name: ledger.current_plan(home, release_name) for release_name in ledger.deployments(home)}
+    ports = {release_name: ledger.known_plan(home, release_name) for release_name in ledger.deployments(home)}
     if (own := ports.get(name)) is not None:
         return own.port
     return _first_free(other.port for other in ports.values() if other is not None)

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployer import ledger
+from deployer import catalog, ledger
 from deployer.errors import PreconditionError
 from deployer.paths import Home
 from deployer.types import Plan
@@ -18,6 +18,15 @@ def check(plan: Plan, home: Home) -> None:
     _model_readable(plan)
     if not _own_port(plan, home):
         port_free(plan.address, plan.port)
+
+
+def startable(plan: Plan) -> None:
+    """Refuse an engine that this version plans and renders, but cannot yet hand its API key to."""
+    if catalog.load_engine(plan.engine).key != "file":
+        raise PreconditionError(
+            f"this version plans and renders {plan.engine}, but cannot start it yet: it takes no API key from a file",
+            hint="let llama.cpp serve it: --engine llama.cpp; or start the files of `deployer render` by hand",
+        )
 
 
 def port_free(address: str, port: int) -> None:
@@ -40,7 +49,7 @@ def port_free(address: str, port: int) -> None:
 
 def _own_port(plan: Plan, home: Home) -> bool:
     """True when the port is held by the release that this plan will replace."""
-    current = ledger.current_plan(home, plan.name)
+    current = ledger.known_plan(home, plan.name)
     if current is None or (current.address, current.port) != (plan.address, plan.port):
         return False
     return running.is_up(running.state(home, current))

@@ -3,19 +3,19 @@
 import msgspec
 
 from deployer import ledger
-from deployer.errors import DeployerError, NotServingError, RolledBackError
+from deployer.errors import DeployerError, InterruptedByUserError, NotServingError, RolledBackError
 from deployer.paths import Home
-from deployer.types import Release
+from deployer.types import Plan, Release
 from deployer.workflow import running, serving
 from deployer.workflow.report import Reporter
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One change under way: the new release, and the one that served before it."""
+    """One change under way: the new release, the one that is meant to serve, and what was running and is stopped."""
 
     release: Release
     previous: Release | None
-    was_serving: bool
+    stopped: Plan | None
     home: Home
     options: serving.Options
     report: Reporter
@@ -25,14 +25,18 @@ def undo(change: Change, error: BaseException) -> BaseException:
     """Remove the new release, bring the old one back, and return the error that says which of the two happened."""
     plan = ledger.read_plan(change.home, change.release)
     running.stop(plan, change.home, change.report)
-    ledger.mark(change.home, change.release, "failed", message=str(error) or type(error).__name__)
+    interrupted = isinstance(error, (KeyboardInterrupt, InterruptedByUserError))
+    reason = "interrupted" if interrupted else str(error) or type(error).__name__
+    ledger.mark(change.home, change.release, "failed", message=reason)
     restored = _restore(change)
+    if interrupted:
+        return _interruption(change, error, restored=restored)
     return _verdict(change, error, restored=restored) if isinstance(error, DeployerError) else error
 
 
 def _restore(change: Change) -> bool:
     previous = change.previous
-    if previous is None or not change.was_serving:
+    if previous is None or change.stopped is None:
         return False
     change.report.note(f"bringing release {previous.number} back")
     plan = ledger.read_plan(change.home, previous)
@@ -45,12 +49,21 @@ def _restore(change: Change) -> bool:
     return True
 
 
+def _now(change: Change, *, restored: bool) -> str:
+    return f"release {change.previous.number} serves again" if restored and change.previous else "nothing is serving"
+
+
+def _interruption(change: Change, error: BaseException, *, restored: bool) -> InterruptedByUserError:
+    said = InterruptedByUserError(f"interrupted; {_now(change, restored=restored)}", hint="deployer status")
+    said.exit_code = error.exit_code if isinstance(error, InterruptedByUserError) else said.exit_code
+    return said
+
+
 def _verdict(change: Change, error: DeployerError, *, restored: bool) -> DeployerError:
     kind: type[DeployerError] = RolledBackError if restored else NotServingError
-    number = change.previous.number if change.previous else None
-    tail = f"release {number} serves again" if restored else "nothing is serving"
+    release = change.release
     return kind(
-        f"release {change.release.number} of {change.release.name} did not start: {error.message}; {tail}",
+        f"release {release.number} of {release.name} did not start: {error.message}; {_now(change, restored=restored)}",
         hint=error.hint,
-        details={**error.details, "cause": error.message, "release": change.release.number, "serving": restored},
+        details={**error.details, "cause": error.message, "release": release.number, "serving": restored},
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from deployer import health, ledger
+from deployer.errors import PreconditionError, StateError
 from deployer.paths import Home
 from deployer.runtime import RUNTIMES
 from deployer.types import Gpu, HostFacts, Plan, ServerState
@@ -20,17 +21,33 @@ def state(home: Home, plan: Plan) -> ServerState:
 
 
 def answers(home: Home, plan: Plan) -> bool:
-    """True when the server of a plan lists the plan's model, asked through the published port with the key."""
-    client = health.Client(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name), timeout_s=5)
+    """True when the server of a plan lists the plan's model, asked through the published port with the key.
+
+    Without a usable key nobody can ask, and a server that nobody can ask does not answer.
+    """
     try:
+        client = health.Client(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name), timeout_s=5)
         return plan.name in {listed.id for listed in client.models()}
-    except health.ProtocolError:
+    except (health.ProtocolError, StateError):
         return False
 
 
 def stop(plan: Plan, home: Home, report: Reporter) -> bool:
     """Remove the server of a plan. False when there was none."""
     return RUNTIMES[plan.runtime](home).stop(plan.name, report.detail, timeout_s=STOP_TIMEOUT_S)
+
+
+def stop_by_name(name: str, home: Home, report: Reporter) -> bool:
+    """The same where no plan can be read: every runtime finds what is ours by its label."""
+    stopped, refused = False, None
+    for runtime in RUNTIMES.values():
+        try:
+            stopped = runtime(home).stop(name, report.detail, timeout_s=STOP_TIMEOUT_S) or stopped
+        except PreconditionError as error:
+            refused = error
+    if refused is not None and not stopped:
+        raise refused
+    return stopped
 
 
 def logs(plan: Plan, home: Home, *, tail: int | None, follow: bool, on_line: Callable[[str], None]) -> None:
@@ -43,10 +60,18 @@ def is_up(found: ServerState) -> bool:
     return found.status in ("running", "starting", "restarting")
 
 
+def serves(home: Home, plan: Plan) -> bool:
+    """True while the server of a plan is up; False too when its runtime does not answer."""
+    try:
+        return is_up(state(home, plan))
+    except PreconditionError:
+        return False
+
+
 def reclaim(host: HostFacts, home: Home, name: str) -> HostFacts:
     """The host as it will be when the running server of this deployment has been stopped for its successor."""
-    plan = ledger.current_plan(home, name)
-    if plan is None or not is_up(state(home, plan)):
+    plan = ledger.known_plan(home, name)
+    if plan is None or not serves(home, plan):
         return host
     held = {device.device: device.total_mib for device in plan.memory.devices}
     available = host.memory.available_mib
