@@ -111,12 +111,19 @@ def refuse_forbidden(engine: EngineProfile, arguments: Sequence[str]) -> None:
 
 
 def forbidden_name(engine: EngineProfile, argument: str) -> str | None:
-    """The flag when it is forbidden: also as `--flag=value` and with `_` for `-`, which llama-server takes as well."""
+    """The flag when it is forbidden, also as `--flag=value`, with `_` for `-`, cut short where the engine takes it.
+
+    llama-server takes `_`; Python's argument parsers take any beginning of a long option that is not ambiguous.
+    """
     if not argument.startswith("-"):
         return None
     name = argument.partition("=")[0]
     plain = _plain(name)
-    return name if plain in {_plain(item) for item in engine.forbidden_args} else None
+    forbidden = {_plain(item) for item in engine.forbidden_args}
+    if plain in forbidden:
+        return name
+    cut_short = engine.abbreviates and plain.startswith("--") and any(item.startswith(plain) for item in forbidden)
+    return name if cut_short else None
 
 
 def overridden(engine: EngineProfile, arguments: Sequence[str]) -> tuple[str, ...]:

@@ -78,14 +78,14 @@ def situations(request: Request) -> tuple[str, ...]:
 
 
 def _workload(option: Option, request: Request) -> ScorePart:
-    """What the engine is good (or bad) at in this situation, as its profile says.
-
-    Batching pays where arithmetic is idle: on a processor the speed estimate alone speaks for it.
-    """
-    engine = option.candidate.engine
-    crowd = () if not (engine.memory == "paged_kv" and option.candidate.on_cpu) else ("many-users", "batch")
-    asked = tuple(word for word in situations(request) if word not in crowd)
-    found = [item for item in engine.strengths if item.situation in asked]
+    """What the engine is good (or bad) at in this situation on this accelerator, as its profile says."""
+    engine, accelerator = option.candidate.engine, option.candidate.image.accelerator
+    asked = situations(request)
+    found = [
+        item
+        for item in engine.strengths
+        if item.situation in asked and (not item.accelerators or accelerator in item.accelerators)
+    ]
     why = "; ".join(f"{item.situation}: {item.why}" for item in found)
     return _part(
         "workload", math.fsum(item.points for item in found), why or f"nothing special for {' and '.join(asked)}"

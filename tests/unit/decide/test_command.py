@@ -86,6 +86,13 @@ def test_forbidden_arguments_are_refused_without_their_value(argument: str) -> N
     assert "secret" not in caught.value.message + caught.value.hint
 
 
+def test_an_engine_that_takes_cut_options_is_not_fooled_by_them() -> None:
+    sglang = next(engine for engine in knowledge().engines if engine.engine == "sglang")
+    assert sglang.abbreviates
+    assert forbidden_name(sglang, "--trust-remote") == "--trust-remote"
+    assert forbidden_name(ENGINE, "--trust-remote") is None
+
+
 @pytest.mark.parametrize("argument", ["--temp", "0.5", "host", "--mirostat"])
 def test_other_arguments_pass(argument: str) -> None:
     assert forbidden_name(ENGINE, argument) is None
