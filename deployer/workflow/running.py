@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from deployer import health, ledger
-from deployer.errors import PreconditionError, StateError
+from deployer.errors import PreconditionError
 from deployer.paths import Home
 from deployer.runtime import RUNTIMES
 from deployer.types import Gpu, HostFacts, Plan, ServerState
@@ -28,7 +28,7 @@ def answers(home: Home, plan: Plan) -> bool:
     try:
         client = health.Client(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name), timeout_s=5)
         return plan.name in {listed.id for listed in client.models()}
-    except (health.ProtocolError, StateError):
+    except (health.ProtocolError, PreconditionError):
         return False
 
 
