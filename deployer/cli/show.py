@@ -21,6 +21,7 @@ from deployer.types import (
 )
 
 BAR_WIDTH = 30
+ROUND_FROM = 10
 
 
 def plan(made: Plan, *, following: str, explain: bool = False, err: bool = False) -> None:
@@ -68,7 +69,11 @@ def _speed(made: Plan) -> str:
     one, total = made.speed.decode_tokens_per_s, made.speed.total_tokens_per_s
     if one is None or total is None:
         return f"unknown ({made.speed.basis})"
-    return f"about {one:.0f} tokens/s for one, {total:.0f} in total ({made.speed.basis})"
+    return f"about {_rate(one)} tokens/s for one, {_rate(total)} in total ({made.speed.basis})"
+
+
+def _rate(tokens_per_s: float) -> str:
+    return f"{tokens_per_s:.0f}" if tokens_per_s >= ROUND_FROM else f"{tokens_per_s:.1f}"
 
 
 def _bar(device: DeviceMemory) -> str:
