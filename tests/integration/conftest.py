@@ -291,7 +291,18 @@ def running_registry(engine: "docker.DockerClient") -> Iterator[Registry]:
     with container:
         started = Registry(f"127.0.0.1:{port}", engine, container)
         started.wait()
-        yield started
+        try:
+            yield started
+        finally:
+            forget_images(engine, f"{started.address}/")
+
+
+def forget_images(engine: "docker.DockerClient", address: str) -> None:
+    """Remove the names that a registry gave to images here; the images stay where something else names them."""
+    for image in engine.images.list():
+        for name in (*image.attrs["RepoTags"], *image.attrs["RepoDigests"]):
+            if name.startswith(address):
+                engine.images.remove(name)
 
 
 def free_port() -> int:
