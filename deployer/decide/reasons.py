@@ -4,7 +4,6 @@ from deployer.decide.candidates import describe
 from deployer.decide.capability import code_for, driver_floor, driver_of, last_driver
 from deployer.decide.choose import ANY_IMAGE, Considered, idle
 from deployer.decide.host import short_name
-from deployer.decide.rules_image import open_advisories
 from deployer.decide.score import Option
 from deployer.decide.version import capability
 from deployer.types import HostFacts, Request
@@ -31,9 +30,6 @@ def _image(option: Option, considered: Considered, host: HostFacts) -> str:
     why = [_meeting(option, host)]
     if option.source.entry is not None:
         why.append(f"verified on this host on {option.source.entry.verified_at[:10]}")
-    told = [f"{item.id} ({item.condition})" for item in open_advisories(candidate) if item.condition]
-    if told:
-        why.append(f"open, but only by a use that this plan does not make: {', '.join(told)}")
     return f"{candidate.engine.engine} {image.version}, {image.id}: {'; '.join(why)}{others}"
 
 
