@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 - every rule has the same four parameters
 """Rules about handing a GPU to a container, with the exact repair for the engine that is there.
 
 Docker needs the hook of NVIDIA's toolkit or a CDI specification, podman the specification, rootless engines their own

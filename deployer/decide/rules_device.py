@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 - every rule has the same four parameters
 """Rules about GPUs: vendor, compiled code, driver and its last branch."""
 
 from deployer.decide.candidates import Candidate, Device

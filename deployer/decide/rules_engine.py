@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 - every rule has the same four parameters
 """Rules about an engine, and about an engine and a form of the model, whatever the hardware."""
 
 from deployer.decide.candidates import Candidate

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 - every rule has the same four parameters
 """Rules about an image: what was asked for, what the host can run, what its version knows and where it is weak."""
 
 from collections.abc import Iterable

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 - every rule has the same four parameters
 """Rules about a form of the model on hardware: an engine has kernels for a quantization on some GPUs only.
 
 Below the `native_capability` of a quantization its weights are widened on the fly (FP8 by Marlin on Ampere), which

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 - every rule has the same four parameters
 """Rules about several GPUs together: what an engine can divide a model over."""
 
 from deployer.decide.candidates import Candidate, describe, is_slice
