@@ -62,7 +62,7 @@ def _n8n(found: Endpoint) -> str:
 n8n, credential "OpenAI":
   API Key   the content of {found.key_file}
   Base URL  {found.base_url}
-then choose the model {found.model}. {_LOOPBACK}
+then choose the model {found.model}. {_reach(found)}
 """
 
 
@@ -71,14 +71,18 @@ def _openwebui(found: Endpoint) -> str:
 Open WebUI, Settings > Connections > OpenAI API:
   URL      {found.base_url}
   API Key  the content of {found.key_file}
-the model is {found.model}. {_LOOPBACK}
+the model is {found.model}. {_reach(found)}
 """
 
 
-_LOOPBACK = (
-    "The port is published on this host's loopback only: a program in another container\n"
-    "joins the server's network instead, and one on a laptop comes through `ssh -L`."
-)
+def _reach(found: Endpoint) -> str:
+    if found.loopback:
+        return (
+            "The port is published on this host's loopback only: a program in another container\n"
+            "joins the server's network instead, and one on a laptop comes through `ssh -L`."
+        )
+    return "From another machine, put this host's name for the address. There is no TLS: keep it inside your network."
+
 
 SNIPPETS: dict[str, Callable[[Endpoint], str]] = {
     "openai": _openai,

@@ -1,8 +1,10 @@
 """Where a deployment answers."""
 
+import ipaddress
+
 import msgspec
 
-from deployer import ledger
+from deployer import health, ledger
 from deployer.errors import BadInputError, StateError
 from deployer.paths import Home
 from deployer.types import Plan
@@ -15,13 +17,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     model: str
     key_file: str
+    loopback: bool
 
     @classmethod
     def of(cls, plan: Plan) -> "Endpoint":
-        """Endpoint of a plan. A server that listens on every address is reached through loopback here."""
-        address = "127.0.0.1" if plan.address in ("0.0.0.0", "::") else plan.address  # noqa: S104
-        host = f"[{address}]" if ":" in address else address
-        return cls(name=plan.name, base_url=f"http://{host}:{plan.port}/v1", model=plan.name, key_file=plan.key_file)
+        """Endpoint of a plan, as it is reached from this machine; `loopback`: from this machine only."""
+        return cls(
+            name=plan.name,
+            base_url=f"{health.server_url(plan)}/v1",
+            model=plan.name,
+            key_file=plan.key_file,
+            loopback=ipaddress.ip_address(plan.address).is_loopback,
+        )
 
 
 def of_deployment(home: Home, name: str | None) -> Endpoint:

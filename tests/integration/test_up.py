@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,6 +100,11 @@ def test_up_builds_what_cannot_be_pulled_answers_and_is_locked_down(
     ledger = deployer("images", "ls", "--json").ok().json()["images"]
     assert [entry["image_id"] for entry in ledger] == [document["image"]["id"]]
     assert deployer("status", "--json").ok().json()["deployments"][0]["answers"] is True
+    assert deployer("images", "verify", "--json").ok().json()["images"][0]["presence"] == "present"
+    snippet = deployer("connect", MODEL, "--for", "openai").ok().stdout
+    answered = subprocess.run((sys.executable, "-c", snippet), capture_output=True, text=True, check=True)
+    assert answered.stdout.strip()
+    assert key not in snippet
     checks = deployer("check", MODEL, "--json").ok().json()["checks"]
     assert {"chat", "streaming", "key"} <= {item["name"] for item in checks if item["status"] == "works"}
 
