@@ -5,6 +5,10 @@ Names carry units (`memory_mib`, `ready_after_s`). `None` means unknown, never a
 """
 
 from deployer.types._value import FORMAT_VERSION, Accelerator, ModelFormat, RuntimeName, Value, Workload, Written
+from deployer.types.capability import Capabilities, Detect, Extension
+from deployer.types.entry import CatalogModel, CatalogVariant, GpuModel, Quantization
+from deployer.types.estimate import DeviceMemory, Formula, MemoryPlan, SpeedEstimate
+from deployer.types.exact import ExactDevice, ExactDifference, ExactMemory
 from deployer.types.host import (
     AmdFacts,
     CdiSpec,
@@ -21,15 +25,16 @@ from deployer.types.host import (
     NvidiaFacts,
     OsFacts,
 )
+from deployer.types.log import FailureSignature, Loaded, Measure, Offloaded
 from deployer.types.model import Architecture, ModelSpec, ModelVariant, Request, WeightLayout
+from deployer.types.monitoring import Monitoring, MonitoringImage
 from deployer.types.plan import (
     Bundle,
-    DeviceMemory,
     EngineVerdict,
     Limits,
-    MemoryPlan,
     Plan,
     PlanDevice,
+    PlanGateway,
     PlanImage,
     PlanModel,
     PlanRequest,
@@ -38,27 +43,29 @@ from deployer.types.plan import (
     ScorePart,
     Settings,
     Site,
-    SpeedEstimate,
 )
 from deployer.types.profile import (
     Advisory,
-    CatalogModel,
-    CatalogVariant,
     EngineProfile,
-    FailureSignature,
+    ExactTool,
     Flag,
-    GpuModel,
+    Front,
     Health,
     ImageProfile,
     Knowledge,
-    Quantization,
     QuantizationSupport,
     Strength,
 )
 from deployer.types.record import (
+    Adopted,
     Check,
     HealthReport,
     ImageAudit,
+    Live,
+    MeasuredHow,
+    MeasuredMemory,
+    MeasuredRow,
+    Observation,
     Outcome,
     OutcomeImage,
     Presence,
@@ -67,28 +74,38 @@ from deployer.types.record import (
     Row,
     VerifiedImage,
 )
-from deployer.types.state import ServerState, ServerStatus
+from deployer.types.state import Processor, ServerState, ServerStatus
 
 __all__ = [
     "FORMAT_VERSION",
     "Accelerator",
+    "Adopted",
     "Advisory",
     "AmdFacts",
     "Architecture",
     "Bundle",
+    "Capabilities",
     "CatalogModel",
     "CatalogVariant",
     "CdiSpec",
     "Check",
     "ContainerFacts",
     "CpuFacts",
+    "Detect",
     "DeviceMemory",
     "DeviceNode",
     "DiskFacts",
     "EngineProfile",
     "EngineVerdict",
+    "ExactDevice",
+    "ExactDifference",
+    "ExactMemory",
+    "ExactTool",
+    "Extension",
     "FailureSignature",
     "Flag",
+    "Formula",
+    "Front",
     "Gpu",
     "GpuModel",
     "GpuProcess",
@@ -99,6 +116,12 @@ __all__ = [
     "ImageProfile",
     "Knowledge",
     "Limits",
+    "Live",
+    "Loaded",
+    "Measure",
+    "MeasuredHow",
+    "MeasuredMemory",
+    "MeasuredRow",
     "MemoryFacts",
     "MemoryPlan",
     "MigDevice",
@@ -106,16 +129,22 @@ __all__ = [
     "ModelFormat",
     "ModelSpec",
     "ModelVariant",
+    "Monitoring",
+    "MonitoringImage",
     "NvidiaFacts",
+    "Observation",
+    "Offloaded",
     "OsFacts",
     "Outcome",
     "OutcomeImage",
     "Plan",
     "PlanDevice",
+    "PlanGateway",
     "PlanImage",
     "PlanModel",
     "PlanRequest",
     "Presence",
+    "Processor",
     "Quantization",
     "QuantizationSupport",
     "Rejection",

@@ -170,7 +170,7 @@ class ContainerFacts(Value, frozen=True, kw_only=True):
 class HostFacts(Value, frozen=True, kw_only=True):
     """Everything the decision may know of a host: the document of `probe --json`, and a host file for `--host`.
 
-    `programs` maps what can serve without a container (`llama-server`, `xllamacpp`) to its path or version.
+    `programs` maps what can serve without a container (`llama-server`, `vllm`, `xllamacpp`) to its path or version.
     """
 
     format_version: int = FORMAT_VERSION

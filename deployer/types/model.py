@@ -1,9 +1,11 @@
 """Models, their formats, and what the user asked for."""
 
+import functools
+
 from deployer.types._value import ModelFormat, RuntimeName, Value, Workload, Written
 
 
-class Architecture(Written, frozen=True, kw_only=True):
+class Architecture(Written, frozen=True, kw_only=True, cache_hash=True):
     """The numbers that memory and speed follow from.
 
     Each says its unit, then where it stands: `config.json` of transformers / GGUF metadata (without the architecture's
@@ -107,31 +109,114 @@ class Architecture(Written, frozen=True, kw_only=True):
     ssm_heads: int = 0
     """Value heads of the recurrent part: `linear_num_value_heads` / `ssm.time_step_rank`."""
 
+    window_layers: tuple[bool, ...] = ()
+    """For each layer whether it has the window, where `sliding_pattern` cannot say it; else empty. `layer_types` /
+    `attention.sliding_window_pattern` as an array."""
+
+    kv_heads_by_layer: tuple[int, ...] = ()
+    """`kv_heads` of each layer where they differ, else empty: `num_global_key_value_heads`, `swa_num_key_value_heads`,
+    `block_configs`, 0 for a layer with a state / `attention.head_count_kv` as an array."""
+
+    head_dim_swa: int = 0
+    """`head_dim` of a layer with a window, 0: as the others. `head_dim` beside `global_head_dim` /
+    `attention.key_length_swa`."""
+
+    value_head_dim_swa: int = 0
+    """`value_head_dim` of a layer with a window, 0: as `head_dim_swa`. As there / `attention.value_length_swa`."""
+
+    shared_kv_layers: int = 0
+    """Last layers that read the keys and values of earlier ones: `num_kv_shared_layers` /
+    `attention.shared_kv_layers`."""
+
+    nextn_layers: int = 0
+    """Last of the `layers` that only draft the next tokens and keep nothing here: none (`num_hidden_layers` leaves them
+    out) / `nextn_predict_layers`."""
+
+    indexer_head_dim: int = 0
+    """Sparse attention (DSA): elements of the indexer's key, which a layer keeps beside its own. `index_head_dim` /
+    `attention.indexer.key_length`."""
+
+    indexer_layers: tuple[bool, ...] = ()
+    """For each layer whether it has an indexer of its own; empty: all. `indexer_types` / `attention.indexer.types`."""
+
+    recurrent_layers: tuple[bool, ...] = ()
+    """For each layer whether it keeps a state, where `full_attention_interval` cannot say it; else empty.
+    `layer_types`, `hybrid_override_pattern` / `attention.recurrent_layers`, `attention.head_count_kv` of 0."""
+
+    state_beside_attention: bool = False
+    """Every layer has a state and keys and values (Falcon-H1)."""
+
+    short_conv_cache: int = 0
+    """Tokens of a short convolution, whose state is all a layer keeps (LFM2): `conv_L_cache` / `shortconv.l_cache`."""
+
+    wkv_head_size: int = 0
+    """Elements of a head of the RWKV state: `head_size` / `wkv.head_size`."""
+
+    token_shift: int = 0
+    """Vectors that RWKV keeps of the last token: 2 / `token_shift_count`."""
+
+    delta_head_dim: int = 0
+    """Elements of a head of Kimi's delta attention (KDA), whose state is `heads * delta_head_dim^2`:
+    `linear_attn_config.head_dim` / `kda.head_dim`."""
+
+    linear_head_dim: int = 0
+    """Elements of a head of MiniMax-01's linear attention: `head_dim` / `attention.key_length` of `minimax-01`."""
+
+    feed_forward_by_layer: tuple[int, ...] = ()
+    """`feed_forward` of each layer where they differ, else empty: a list in `intermediate_size`, `block_configs`,
+    `use_double_wide_mlp` / `feed_forward_length` as an array."""
+
+    per_layer_embedding: int = 0
+    """Elements that every layer adds to a token of its own (Gemma 3n and 4): `hidden_size_per_layer_input` /
+    `embedding_length_per_layer_input`."""
+
     @property
     def windows(self) -> tuple[int, ...]:
-        """Window of each layer in tokens; 0: the layer sees everything.
-
-        Source: llama.cpp b11434 src/llama-hparams.cpp `set_swa_pattern`.
-        """
-        every = self.sliding_pattern
-        return tuple(0 if every and layer % every == every - 1 else self.sliding_window for layer in range(self.layers))
+        """Window of each layer in tokens; 0: the layer sees everything."""
+        return _windows(self)
 
     @property
     def recurrent(self) -> tuple[bool, ...]:
-        """For each layer, whether it keeps a recurrent state instead of keys and values.
-
-        Source: llama.cpp b11434 src/models/qwen3next.cpp.
-        """
-        every = self.full_attention_interval
-        return tuple(every > 0 and (layer + 1) % every != 0 for layer in range(self.layers))
+        """For each layer, whether it keeps a recurrent state instead of keys and values."""
+        return _recurrent(self)
 
 
-class WeightLayout(Value, frozen=True, kw_only=True):
-    """Bytes of the weights by place: input embedding, each repeating layer, output (head and norm)."""
+@functools.lru_cache(maxsize=256)
+def _windows(architecture: Architecture) -> tuple[int, ...]:
+    """Source: llama.cpp b11434 src/llama-hparams.cpp `set_swa_pattern`."""
+    size, every = architecture.sliding_window, architecture.sliding_pattern
+    if architecture.window_layers:
+        return tuple(size if narrow else 0 for narrow in architecture.window_layers)
+    return tuple(0 if every and layer % every == every - 1 else size for layer in range(architecture.layers))
+
+
+@functools.lru_cache(maxsize=256)
+def _recurrent(architecture: Architecture) -> tuple[bool, ...]:
+    """Source: llama.cpp b11434 src/models/qwen3next.cpp."""
+    if architecture.recurrent_layers:
+        return architecture.recurrent_layers
+    every = architecture.full_attention_interval
+    return tuple(every > 0 and (layer + 1) % every != 0 for layer in range(architecture.layers))
+
+
+class WeightLayout(Value, frozen=True, kw_only=True, cache_hash=True):
+    """Bytes of the weights by place: input embedding, each repeating layer, output (head and norm).
+
+    Of these, where the tensors' names tell (else 0 and empty): `replicated_bytes` are what each GPU of a group with
+    tensor parallelism holds whole (norms, routers, down-projections of latent attention), `expert_bytes` the routed
+    experts of each layer, `tower_bytes` what reads pictures or sound (counted in `output_bytes`),
+    `token_embedding_bytes` the part of `input_bytes` that a tied output is a copy of. `unloaded_bytes` are in none of
+    them: layers that predict further tokens, which an engine loads only for speculation.
+    """
 
     input_bytes: int
     layer_bytes: tuple[int, ...]
     output_bytes: int
+    replicated_bytes: int = 0
+    expert_bytes: tuple[int, ...] = ()
+    tower_bytes: int = 0
+    token_embedding_bytes: int = 0
+    unloaded_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -139,7 +224,7 @@ class WeightLayout(Value, frozen=True, kw_only=True):
         return self.input_bytes + sum(self.layer_bytes) + self.output_bytes
 
 
-class ModelVariant(Value, frozen=True, kw_only=True):
+class ModelVariant(Value, frozen=True, kw_only=True, cache_hash=True):
     """One model in one format.
 
     `source` is a reference that can be fetched (`hf:org/repo[@revision]`, `package:module/file`, an absolute path);
@@ -180,7 +265,10 @@ class ModelSpec(Value, frozen=True, kw_only=True):
 
 
 class Request(Value, frozen=True, kw_only=True):
-    """What the user asked for, and what was forced. `gpus=()` means none; `gpus=None` leaves the choice."""
+    """What the user asked for, and what was forced. `gpus=()` means none; `gpus=None` leaves the choice.
+
+    `slots`: conversations at once, exactly; `kv_type`: how keys and values are kept (`f16`, `q8_0`, `fp8`).
+    """
 
     model: str
     users: int = 1
@@ -197,3 +285,5 @@ class Request(Value, frozen=True, kw_only=True):
     port: int | None = None
     engine_args: tuple[str, ...] = ()
     allow_vulnerable: tuple[str, ...] = ()
+    slots: int | None = None
+    kv_type: str | None = None

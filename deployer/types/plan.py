@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from deployer.types._value import FORMAT_VERSION, Accelerator, ModelFormat, RuntimeName, Value, Workload
+from deployer.types.estimate import MemoryPlan, SpeedEstimate
 from deployer.types.profile import Health
 
 
@@ -48,15 +49,18 @@ class PlanModel(Value, frozen=True, kw_only=True):
     size_mib: int
     path: str
     name: str
+    architecture: str | None = None
+    parameters: int | None = None
 
 
 class PlanDevice(Value, frozen=True, kw_only=True):
-    """A GPU of a plan, named by UUID."""
+    """A GPU of a plan, named by UUID. `tegra`: of a Jetson, which only the runtime `nvidia` hands to a container."""
 
     index: int
     uuid: str | None
     name: str | None = None
     vendor: str | None = None
+    tegra: bool = False
 
 
 class Settings(Value, frozen=True, kw_only=True):
@@ -65,8 +69,9 @@ class Settings(Value, frozen=True, kw_only=True):
     `tensor_split`: layers on each GPU. `prompt_cache_mib`: main memory for old prompts. `cpu_moe_layers`: first layers
     whose experts stay in main memory. `gpu_memory_fraction`: part of each GPU's memory that the engine may take, in its
     own meaning. `kv_cache_mib`: size of the KV cache of all slots, where the engine reserves it for all together.
-    `dtype`: arithmetic of the weights. `numa`: how threads are spread over NUMA nodes. `tool_parser`: the engine's word
-    for how the model writes tool calls.
+    `data_parallel`: whole copies of the model in one server, among which its `slots` are shared; `pipeline_parallel`:
+    stages of layers, one after the other. `dtype`: arithmetic of the weights. `numa`: how threads are spread over NUMA
+    nodes. `tool_parser`: the engine's word for how the model writes tool calls.
     """
 
     context: int
@@ -85,44 +90,8 @@ class Settings(Value, frozen=True, kw_only=True):
     dtype: str | None = None
     tool_parser: str | None = None
     numa: str | None = None
-
-
-class DeviceMemory(Value, frozen=True, kw_only=True):
-    """The estimate for one device (`GPU-…` or `host`)."""
-
-    device: str
-    weights_mib: int
-    kv_cache_mib: int
-    compute_mib: int
-    overhead_mib: int
-    total_mib: int
-    margin_mib: int
-    available_mib: int | None
-
-    @property
-    def fits(self) -> bool:
-        """True when total and margin fit, or when the device's memory is unknown."""
-        return self.available_mib is None or self.total_mib + self.margin_mib <= self.available_mib
-
-
-class MemoryPlan(Value, frozen=True, kw_only=True):
-    """The estimate for every device that is used."""
-
-    devices: tuple[DeviceMemory, ...]
-
-    @property
-    def fits(self) -> bool:
-        """True when it fits everywhere."""
-        return all(device.fits for device in self.devices)
-
-
-class SpeedEstimate(Value, frozen=True, kw_only=True):
-    """Expected speed; `basis` says from what. None where the bandwidth is unknown."""
-
-    prompt_tokens_per_s: float | None
-    decode_tokens_per_s: float | None
-    total_tokens_per_s: float | None
-    basis: str
+    data_parallel: int = 1
+    pipeline_parallel: int = 1
 
 
 class ScorePart(Value, frozen=True, kw_only=True):
@@ -177,13 +146,36 @@ class Limits(Value, frozen=True, kw_only=True):
     cpus: int | None
 
 
+class PlanGateway(Value, frozen=True, kw_only=True):
+    """The proxy before the engine: it asks for the key, and is all that can be reached from outside.
+
+    `routes` (`METHOD /path`) are passed on with the key, the plan's health path without one. `lists`: it answers
+    `GET /v1/models` itself. `passes_key`: the engine gets the key too. A body of more than `max_body_bytes` is refused
+    with 413. `image` is a name, `image_id` and `digest` what it is on this machine.
+    """
+
+    why: str
+    routes: tuple[str, ...]
+    image: str
+    lists: bool = False
+    passes_key: bool = False
+    max_body_bytes: int = 33_554_432
+    image_id: str | None = None
+    digest: str | None = None
+
+
 class Plan(Value, frozen=True, kw_only=True):
     """One decision on one host: all that rendering and starting need. A secret is named by file only.
 
     `device_groups`: numeric groups that may open `/dev/kfd` and `/dev/dri` on this host. `key_variable`: the engine
     takes its key from this variable, which whoever starts it fills from `key_file`; None: from a file, or it has none.
-    `setup`: commands to run in the container once the port answers, before it can serve. `writable`, `shm_mib` and
-    `ulimits`: what the engine needs of its container (see EngineProfile).
+    `key_config`: a YAML file on this host with the line `api-key: KEY`, for an engine that takes its key so.
+    `launcher`: what runs `launch.py` in the container, which hands over the key and keeps it out of the log. `setup`:
+    commands to run in the container once the port answers, before it can serve, and `files` by name that are mounted
+    for them below /run/deployer. `store`: the folder of the engine's own copy of the model, on a volume. `gateway`:
+    what stands before the engine, where it has no key of its own for all of its paths. `writable`, `shm_mib` and
+    `ulimits`: what the engine needs of its container (see EngineProfile). `learned`: serial number of the newest
+    measurement on this host that was known when it was made.
     """
 
     format_version: int = FORMAT_VERSION
@@ -213,7 +205,12 @@ class Plan(Value, frozen=True, kw_only=True):
     device_groups: tuple[int, ...] = ()
     key_file: str = ""
     key_variable: str | None = None
+    key_config: str | None = None
+    launcher: tuple[str, ...] = ()
     setup: tuple[tuple[str, ...], ...] = ()
+    files: dict[str, str] = {}
+    store: str | None = None
+    gateway: PlanGateway | None = None
     writable: tuple[str, ...] = ()
     shm_mib: int | None = None
     ulimits: dict[str, int] = {}
@@ -221,15 +218,21 @@ class Plan(Value, frozen=True, kw_only=True):
     limits: Limits
     start_period_s: int
     reasons: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
+    learned: int = 0
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """What only this machine can say about a deployment: its name, where it listens, whose key, which user."""
+    """What only this machine can say about a deployment: its name, where it listens, whose key, which user.
+
+    `scratch`: a folder of this host that only the deployment's owner may write, for a server without a container.
+    """
 
     name: str
     port: int
     key_file: str
     container_user: str = "65532:65532"
+    scratch: str = ""
 
 
 class Bundle(msgspec.Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from deployer.types._value import FORMAT_VERSION, Value
+from deployer.types._value import FORMAT_VERSION, Accelerator, Value
+from deployer.types.estimate import DeviceMemory, SpeedEstimate
+from deployer.types.plan import Settings
 
 
 class Check(Value, frozen=True, kw_only=True):
@@ -20,6 +22,7 @@ class HealthReport(Value, frozen=True, kw_only=True):
     ready_after_s: float
     checks: tuple[Check, ...]
     tokens_per_s: float | None = None
+    prompt_tokens_per_s: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -51,6 +54,89 @@ class VerifiedImage(Value, frozen=True, kw_only=True):
     evidence: HealthReport
 
 
+MeasuredHow = Literal["nvml-process", "delta", "resident"]
+
+
+class MeasuredMemory(Value, frozen=True, kw_only=True):
+    """What a server really holds of one device (`GPU-…` or `host`), in MiB, soon after it passed the gate.
+
+    `used_mib` is all of it, and `how` says by whom: NVML for the server's processes (`nvml-process`), less free than
+    before on a GPU that does not tell processes (`delta`), or resident main memory, mapped files counted once
+    (`resident`). None: `why` says what stood in the way. `parts` are the buffers that the engine's own log tells
+    (`weights`, `kv`, `state`, `compute`, `output`, `graphs`). `anonymous_mib` and `file_mib` make up the resident
+    memory of the processes; `cgroup_mib` is the container's own count without the page cache.
+    """
+
+    device: str
+    used_mib: int | None = None
+    how: MeasuredHow | None = None
+    why: str | None = None
+    parts: dict[str, int] = {}
+    anonymous_mib: int | None = None
+    file_mib: int | None = None
+    cgroup_mib: int | None = None
+
+
+class Observation(Value, frozen=True, kw_only=True):
+    """One server's estimate beside what was measured: what the next estimate on this host learns from.
+
+    `predicted` and `speed` are the plan's own. `serial` orders the observations of a host; `formulas` is the version
+    of deployer whose formulas made the estimate: residuals of others say nothing. Tokens a second are those of the
+    gate's own questions, asked one at a time.
+    """
+
+    format_version: int = FORMAT_VERSION
+    serial: int = 0
+    when: str
+    deployment: str
+    release: int
+    fingerprint: str
+    formulas: str
+    engine: str
+    engine_version: str
+    image: str
+    accelerator: Accelerator
+    model: str
+    architecture: str | None
+    parameters: int | None
+    quantization: str
+    settings: Settings
+    predicted: tuple[DeviceMemory, ...]
+    measured: tuple[MeasuredMemory, ...]
+    speed: SpeedEstimate
+    decode_tokens_per_s: float | None = None
+    prompt_tokens_per_s: float | None = None
+    speed_how: str | None = None
+
+
+class MeasuredRow(Value, frozen=True, kw_only=True):
+    """One device of one observation, for people and `--json`; `error_percent` is (measured - predicted) / measured.
+
+    `predicted_mib` is the plan's estimate without its margin; the formula's own, where it was corrected, is
+    `formula_mib`. `why`: what stood in the way of measuring.
+    """
+
+    when: str
+    deployment: str
+    release: int
+    engine: str
+    engine_version: str
+    image: str
+    model: str
+    quantization: str
+    device: str
+    predicted_mib: int
+    margin_mib: int
+    formula_mib: int
+    measured_mib: int | None = None
+    error_percent: float | None = None
+    how: MeasuredHow | None = None
+    why: str | None = None
+    parts: dict[str, int] = {}
+    predicted_tokens_per_s: float | None = None
+    measured_tokens_per_s: float | None = None
+
+
 ReleaseStatus = Literal["pending", "healthy", "failed", "superseded", "stopped"]
 
 
@@ -69,6 +155,26 @@ class Release(Value, frozen=True, kw_only=True):
     user: str | None = None
     message: str | None = None
     health: HealthReport | None = None
+    measured: Observation | None = None
+
+
+class Adopted(Value, frozen=True, kw_only=True):
+    """A server that runs without us, taken into our view: where it answers, and as what. We never start or stop it.
+
+    `base_url` ends in `/v1`. `model` is the name that clients ask for; `models` are all that it listed when it was
+    adopted. `engine` is None where nothing showed which it is. `key_file`: our copy of its key, None where it has none.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    base_url: str
+    model: str
+    models: tuple[str, ...] = ()
+    engine: str | None = None
+    key_file: str | None = None
+    embedding: bool = False
+    adopted_at: str = ""
+    user: str | None = None
 
 
 class OutcomeImage(Value, frozen=True, kw_only=True):
@@ -97,12 +203,34 @@ class Outcome(Value, frozen=True, kw_only=True):
     unavailable: dict[str, str]
     health: HealthReport | None
     warnings: tuple[str, ...]
+    measured: tuple[MeasuredRow, ...] = ()
+
+
+class Live(Value, frozen=True, kw_only=True):
+    """What a running server says of itself at one moment, by its engine's own metrics, and the memory it holds now.
+
+    Counts are of all its requests since it started. `tokens_per_s`: of answers, all requests together; by difference
+    of the counter over the last `over_s` seconds, or as the engine itself says it where `over_s` is None.
+    `kv_cache_usage` is 0 to 1. `at_s`: when the metrics came, by this machine's monotonic clock. `memory_mib` is by
+    device (`GPU-…` or `host`). `why`: what stood in the way.
+    """
+
+    requests_running: float | None = None
+    requests_waiting: float | None = None
+    kv_cache_usage: float | None = None
+    prompt_tokens: float | None = None
+    generated_tokens: float | None = None
+    tokens_per_s: float | None = None
+    over_s: float | None = None
+    at_s: float | None = None
+    memory_mib: dict[str, int] = {}
+    why: str | None = None
 
 
 class Row(Value, frozen=True, kw_only=True):
     """One deployment in `status`: a word for its state, and what its plan says; `damaged` where that cannot be read.
 
-    `answers` is None when it is not running.
+    `answers` is None when it is not running; `devices` are GPUs by name, none for the CPU; `live` where it was asked.
     """
 
     name: str
@@ -117,6 +245,9 @@ class Row(Value, frozen=True, kw_only=True):
     base_url: str | None = None
     started_at: str | None = None
     restarts: int = 0
+    measured: tuple[MeasuredRow, ...] = ()
+    devices: tuple[str, ...] = ()
+    live: Live | None = None
 
 
 Presence = Literal["present", "missing", "moved", "unknown"]

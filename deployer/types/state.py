@@ -11,7 +11,8 @@ class ServerState(Value, frozen=True, kw_only=True):
     """One deployment's server at one moment.
 
     `restarts` counts since the container (or supervisor) was made, `started_at` is of the current start, `plan_hash` is
-    the one it was started with, `detail` is the runtime's own word where it has one.
+    the one it was started with, `detail` is the runtime's own word where it has one. `gateway`: what is wrong with the
+    gateway before it, which then counts as the server's own state; None where it is well, or there is none.
     """
 
     name: str
@@ -27,3 +28,18 @@ class ServerState(Value, frozen=True, kw_only=True):
     health: str | None = None
     plan_hash: str | None = None
     detail: str | None = None
+    gateway: str | None = None
+
+
+class Processor(Value, frozen=True, kw_only=True):
+    """Counters of processor time at one moment (`at_s` of a monotonic clock), in seconds.
+
+    `busy_s`: all processors of the machine, by whomever; `own_s`: the server's processes that live now; `throttled_s`:
+    for how long the server's own limit of processors held it back (None: not counted).
+    """
+
+    at_s: float
+    busy_s: float
+    own_s: float
+    throttled_s: float | None
+    processors: int
