@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.models.progress import Progress
 from deployer.models.reference import (
@@ -15,6 +16,9 @@ from deployer.models.reference import (
 from deployer.models.resolve import resolve
 from deployer.models.stored import StoredModel, commit_of, matching, remove, stored
 from deployer.types import ModelVariant
+
+if TYPE_CHECKING:
+    from deployer.models.skeleton import Skeleton
 
 __all__ = [
     "CatalogReference",
@@ -31,6 +35,7 @@ __all__ = [
     "remove",
     "resolve",
     "stored",
+    "write_header",
 ]
 
 
@@ -39,3 +44,10 @@ def fetch(variant: ModelVariant, store: Path, on_progress: Callable[[Progress], 
     from deployer.models.fetching import fetch as bring
 
     return bring(variant, store, on_progress)
+
+
+def write_header(variant: ModelVariant, store: Path, folder: Path) -> "Skeleton":
+    """The header of a GGUF variant as sparse files in `folder`; see `deployer.models.skeleton.write_header`."""
+    from deployer.models.skeleton import write_header as write
+
+    return write(variant, store, folder)

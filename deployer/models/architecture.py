@@ -10,7 +10,7 @@ from collections import Counter
 from deployer.errors import ModelFileError
 from deployer.models.gguf import GgufHeader
 from deployer.models.gguf_types import FILE_TYPES, GUESSED_FILE_TYPES
-from deployer.models.layer_kinds import experts, heads, recurrent, window
+from deployer.models.layer_kinds import by_layer, experts, heads, recurrent, window
 from deployer.models.metadata import broken as _broken
 from deployer.models.metadata import number as _number
 from deployer.models.metadata import shown as _shown
@@ -21,6 +21,7 @@ MAX_LAYERS = 4096
 _ONE_DIGIT = 10  # below it, a size is written with one decimal
 _GUESSED = 1024  # added to general.file_type by llama.cpp when it guessed
 _LAYER = re.compile(r"blk\.(\d{1,5})\.")
+_EXPERTS = re.compile(r"_(?:ch|)exps\.")
 _INPUT = ("token_embd", "per_layer_token_embd", "position_embd", "token_types")
 _ENCODERS = ("bert", "gemma-embedding", "t5encoder", "eurobert")
 
@@ -32,7 +33,6 @@ def architecture(header: GgufHeader) -> Architecture:
     layers = _number(header, f"{name}.block_count", low=1, high=MAX_LAYERS)
     context = _number(header, f"{name}.context_length", low=1, high=1 << 40)
     expert_numbers = experts(header, name)
-    sliding_window, sliding_pattern = window(header, name, layers, context)
     names = {tensor.name for tensor in header.tensors}
     return Architecture(
         name=name,
@@ -48,10 +48,10 @@ def architecture(header: GgufHeader) -> Architecture:
         context_max=context,
         tied_embeddings="output.weight" not in names and not _is_encoder(name),
         attention_bias="blk.0.attn_q.bias" in names or "blk.0.attn_qkv.bias" in names,
-        sliding_window=sliding_window,
-        sliding_pattern=sliding_pattern,
         **heads(header, name, embedding),
         **expert_numbers,
+        **window(header, name, layers, context),
+        **by_layer(header, name, layers),
         **recurrent(header, name, layers),
     )
 
@@ -72,16 +72,24 @@ def architecture_name(header: GgufHeader) -> str:
 
 def weight_layout(header: GgufHeader, layers: int) -> WeightLayout:
     """Bytes of the tensors by place. What belongs to no layer and is no input counts as output."""
-    by_layer, first, last = [0] * layers, 0, 0
+    by_layer, experts, first, last, embedding = [0] * layers, [0] * layers, 0, 0, 0
     for tensor in header.tensors:
         match = _LAYER.match(tensor.name)
         if match and int(match[1]) < layers:
             by_layer[int(match[1])] += tensor.bytes
+            experts[int(match[1])] += tensor.bytes if _EXPERTS.search(tensor.name) else 0
         elif tensor.name.startswith(_INPUT):
             first += tensor.bytes
+            embedding += tensor.bytes if tensor.name == "token_embd.weight" else 0
         else:
             last += tensor.bytes
-    return WeightLayout(input_bytes=first, layer_bytes=tuple(by_layer), output_bytes=last)
+    return WeightLayout(
+        input_bytes=first,
+        layer_bytes=tuple(by_layer),
+        output_bytes=last,
+        token_embedding_bytes=embedding,
+        expert_bytes=tuple(experts) if any(experts) else (),
+    )
 
 
 def parameters(header: GgufHeader) -> int:

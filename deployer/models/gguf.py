@@ -73,7 +73,10 @@ class GgufArray(msgspec.Struct, frozen=True):
 
 
 class GgufHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """All of a GGUF file but its weights. Strings over 4 KiB are in `long_strings` by length only."""
+    """All of a GGUF file but its weights. Strings over 4 KiB are in `long_strings` by length only.
+
+    `spans`: where each key with its value begins and ends in the file.
+    """
 
     label: str
     version: int
@@ -84,6 +87,7 @@ class GgufHeader(msgspec.Struct, frozen=True, kw_only=True):
     alignment: int
     data_offset: int
     size: int
+    spans: Mapping[str, tuple[int, int]] = {}
 
 
 def read_file(path: Path) -> GgufHeader:
@@ -109,6 +113,7 @@ class _Reader:
         self._metadata: dict[str, Scalar] = {}
         self._arrays: dict[str, GgufArray] = {}
         self._long_strings: dict[str, int] = {}
+        self._spans: dict[str, tuple[int, int]] = {}
 
     def read(self) -> GgufHeader:
         version, tensor_count, key_count = self._preamble()
@@ -128,6 +133,7 @@ class _Reader:
             alignment=alignment,
             data_offset=data_offset,
             size=self._source.size,
+            spans=self._spans,
         )
 
     def _preamble(self) -> tuple[int, int, int]:
@@ -167,6 +173,7 @@ class _Reader:
         return name
 
     def _pair(self) -> None:
+        start = self._cursor.position
         key = self._name(MAX_KEY_BYTES, "a key")
         if key in self._metadata or key in self._arrays or key in self._long_strings:
             raise self._cursor.failure(f"the key {printable(key)!r} appears twice")
@@ -177,6 +184,7 @@ class _Reader:
             self._string(key)
         else:
             self._metadata[key] = self._numbers(key, kind, 1)[0]
+        self._spans[key] = (start, self._cursor.position)
 
     def _string(self, key: str) -> None:
         length = self._cursor.u64()

@@ -25,12 +25,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str
     bits: int
     embedding: bool
+    names_code: bool = False
+
+
+NATIVE = frozenset({
+    *("bert", "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "ernie4_5", "ernie4_5_moe", "exaone4"),
+    *("falcon", "falcon_h1", "gemma", "gemma2", "gemma3", "gemma3_text", "glm", "glm4", "glm4_moe", "gpt_oss"),
+    *("granite", "granitemoe", "granitemoehybrid", "hunyuan_v1_dense", "hunyuan_v1_moe", "jamba", "kimi_k2", "lfm2"),
+    *("llama", "llama4", "llama4_text", "mistral", "mistral3", "mixtral", "modernbert", "nomic_bert", "olmo2", "olmoe"),
+    *("phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen3", "qwen3_moe", "qwen3_next"),
+    *("qwen3_vl", "qwen3_vl_moe", "roberta", "seed_oss", "smollm3", "stablelm", "starcoder2", "xlm-roberta"),
+})  # fmt: skip
+"""`model_type`s that need no code of a repository: classes of transformers 5 (models/auto/configuration_auto.py) or of
+vLLM (transformers_utils/config.py `_CONFIG_REGISTRY`: deepseek_v32, kimi_k2). Their older repositories still name code
+in `auto_map`; it is never downloaded, and no engine is started with leave to run it. EXAONE 3.5 (`exaone`), chatglm
+and internlm2 are not among them."""
 
 
 def parse_config(data: bytes, label: str) -> Config:
     """Read config.json. Raises ModelFileError naming the key; a model that needs its own Python code is refused."""
     document = decode_object(data, f"{label}: config.json", MAX_CONFIG_BYTES)
-    refuse_remote_code(document, f"{label}: config.json")
+    _refuse_remote_code(document, f"{label}: config.json")
     body = text_body(document)
     model_format, quantization, bits = _quantization(document, body, label)
     kind = str(body.get("model_type", ""))
@@ -41,6 +56,7 @@ def parse_config(data: bytes, label: str) -> Config:
         quantization=quantization,
         bits=bits,
         embedding="bert" in kind or bool(re.search(r"Embedding|SentenceTransformer", declared)),
+        names_code=bool(document.get("auto_map")),
     )
 
 
@@ -57,13 +73,23 @@ def decode_object(data: bytes, label: str, limit: int) -> dict[str, Any]:
     return found
 
 
-def refuse_remote_code(document: dict[str, Any], label: str) -> None:
-    """Raise ModelFileError when the model asks for Python code from its own repository (`auto_map`)."""
-    if document.get("auto_map"):
-        raise ModelFileError(
-            f"{label}: `auto_map` asks the engine to run Python code that came with the model",
-            hint="use a GGUF file of this model, or one whose architecture the engine knows by itself",
-        )
+def refuse_tokenizer_code(data: bytes, label: str) -> None:
+    """Raise ModelFileError when a tokenizer_config.json asks for code: engines have no tokenizer of their own then."""
+    if decode_object(data, label, MAX_CONFIG_BYTES).get("auto_map"):
+        raise _needs_code(label)
+
+
+def _refuse_remote_code(document: dict[str, Any], label: str) -> None:
+    """`auto_map` names Python code of the repository; engines go without where they have the model type themselves."""
+    if document.get("auto_map") and document.get("model_type") not in NATIVE:
+        raise _needs_code(label)
+
+
+def _needs_code(label: str) -> ModelFileError:
+    return ModelFileError(
+        f"{label}: `auto_map` asks the engine to run Python code that came with the model",
+        hint="use a GGUF file of this model, or one whose architecture the engine knows by itself",
+    )
 
 
 def _quantization(document: dict[str, Any], body: dict[str, Any], label: str) -> tuple[ModelFormat, str, int]:

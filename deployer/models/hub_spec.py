@@ -1,20 +1,24 @@
 """A model of the hub: from what the store has of it, else from the hub's listing and a header read over the network."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from deployer.errors import HubError
-from deployer.models import architecture, gguf, hf_config, hub, local
+from deployer.models import architecture, gguf, hf_config, kept, local
 from deployer.models.gguf_names import gguf_sets, known_quantization, model_name, named_quantization
-from deployer.models.hub_files import HubFiles
+from deployer.models.hub_weights import read_each, remote_weights
 from deployer.models.names import printable, slug
+from deployer.models.opening import remote_parts
 from deployer.models.reference import HubReference
-from deployer.models.remote import WINDOW, RemoteSource
+from deployer.models.remote import windows
 from deployer.models.selection import model_files, variant_path
-from deployer.models.store import Manifest, RepoFile, Repository, RepoStore
+from deployer.models.store import Manifest, Repository, RepoStore
 from deployer.types import ModelSpec, ModelVariant
+
+_TOKENIZER = "tokenizer_config.json"
 
 
 def from_hub(reference: HubReference, store: Path) -> ModelSpec:
@@ -27,7 +31,7 @@ def from_hub(reference: HubReference, store: Path) -> ModelSpec:
     manifest = place.find(reference.revision)
     if manifest is not None and (spec := _from_store(reference, place, manifest)) is not None:
         return spec
-    repository = hub.describe(reference.repo, reference.revision)
+    repository = kept.describe(place, reference.repo, reference.revision)
     names = [file.name for file in repository.files]
     if sets := gguf_sets(names):
         return _gguf_spec(_chosen(reference, sets), place, repository, manifest)
@@ -102,10 +106,8 @@ def _header(place: RepoStore, repository: Repository, variant: ModelVariant) -> 
     if variant.present:
         folder = place.folder(repository.commit)
         return local.read_gguf([folder / name for name in variant.files])
-    files = {file.name: file for file in repository.files}
-    with HubFiles(repository.repo, repository.commit) as connection:
-        headers = [gguf.read_header(RemoteSource(connection, files[name]), window=WINDOW) for name in variant.files]
-    return local.joined(headers, len(variant.files))
+    readers = [partial(gguf.read_header, window=window) for window in windows(len(variant.files))]
+    return local.joined(read_each(place, repository, variant.files, readers), len(variant.files))
 
 
 def _safetensors_spec(
@@ -120,7 +122,7 @@ def _safetensors_spec(
     folder = place.folder(repository.commit)
     present = manifest is not None and place.complete(manifest, names)
     size = sum(files[name].size for name in names if name.endswith(".safetensors"))
-    found = local.from_folder(folder) if present else _spec_of_config(repository, files["config.json"], size)
+    found = local.from_folder(folder) if present else _spec_of_headers(place, repository, names)
     variant = msgspec.structs.replace(
         found.variants[0],
         source=_source(repository),
@@ -141,25 +143,32 @@ def _safetensors_spec(
     )
 
 
-def _spec_of_config(repository: Repository, file: RepoFile, size: int) -> ModelSpec:
-    """From config.json alone; the number of weights follows from the bytes of their files."""
-    config = hf_config.parse_config(_small_file(repository, file), f"hf:{repository.repo}")
-    variant = ModelVariant(format=config.format, quantization=config.quantization, source="", files=())
+def _spec_of_headers(place: RepoStore, repository: Repository, names: Sequence[str]) -> ModelSpec:
+    """From config.json and the headers of the weights: exact bytes, none of the weights themselves."""
+    label = f"hf:{repository.repo}"
+    config = hf_config.parse_config(_small_file(place, repository, "config.json"), label)
+    if _TOKENIZER in names:
+        hf_config.refuse_tokenizer_code(_small_file(place, repository, _TOKENIZER), f"{label}: {_TOKENIZER}")
+    files = [name for name in names if name.endswith(".safetensors")]
+    read = remote_weights(place, repository, files, config.architecture.layers, config.bits)
+    variant = ModelVariant(
+        format=config.format, quantization=config.quantization, source="", files=(), weights=read.layout
+    )
     return ModelSpec(
         name="",
         title="",
         architecture=config.architecture,
-        parameters=size * 8 // config.bits,
+        parameters=read.parameters,
         variants=(variant,),
         embedding=config.embedding,
     )
 
 
-def _small_file(repository: Repository, file: RepoFile) -> bytes:
-    if file.size > hf_config.MAX_CONFIG_BYTES:
-        raise HubError(f"hf:{repository.repo}: {printable(file.name)} is too large", hint="choose another repository")
-    with HubFiles(repository.repo, repository.commit) as connection:
-        return RemoteSource(connection, file).read_at(0, file.size)
+def _small_file(place: RepoStore, repository: Repository, name: str) -> bytes:
+    with remote_parts(place, repository, (name,)) as (part,):
+        if part.size > hf_config.MAX_CONFIG_BYTES:
+            raise HubError(f"{part.label}: is too large", hint="choose another repository")
+        return part.read_at(0, part.size)
 
 
 def _source(repository: Repository) -> str:

@@ -3,8 +3,10 @@
 Keys: llama.cpp b11434 gguf-py/gguf/constants.py; what is assumed without a key: src/models/<architecture>.cpp.
 """
 
+from typing import Any
+
 from deployer.models.gguf import GgufHeader
-from deployer.models.metadata import flags, number
+from deployer.models.metadata import each, flags, number
 from deployer.models.periods import period, window_and_pattern
 
 _WIDE = 1 << 24
@@ -26,10 +28,24 @@ _WINDOWS = {
     "plamo3": (0, 8),
 }
 _IGNORED = frozenset({"phi3"})  # the window of the file is switched off in src/models/phi3.cpp
-_HYBRIDS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}  # full_attention_interval without the key
+_HYBRIDS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "minimax-01": 8}  # full_attention_interval without the key
 
 
-def heads(header: GgufHeader, name: str, embedding: int) -> dict[str, int]:
+_NO_HEADS = frozenset((
+    "bailingmoe3", "glm5-next", "granitehybrid", "jamba", "kimi-k3", "kimi-linear", "lfm2", "lfm2moe", "nemotron_h",
+    "nemotron_h_moe", "plamo2",
+))  # fmt: skip
+_ALL_STATES = frozenset(("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"))
+_OWN_KV = 20  # layers of Gemma 3n that have keys and values of their own (src/models/gemma3n.cpp)
+_GLM_5_2_CONTEXT = 1 << 20
+_INDEXERS = (
+    True,
+    True,
+    *((True, False, False, False) * 19),
+)  # of GLM-5.2, which has 78 layers (src/models/glm-dsa.cpp)
+
+
+def heads(header: GgufHeader, name: str, embedding: int) -> dict[str, Any]:
     """Numbers of query, key and value heads.
 
     With `attention.key_length_mla` the cache holds compressed rows (llama.cpp src/llama-hparams.cpp `is_mla`); a file
@@ -56,7 +72,7 @@ def heads(header: GgufHeader, name: str, embedding: int) -> dict[str, int]:
     }
 
 
-def experts(header: GgufHeader, name: str) -> dict[str, int]:
+def experts(header: GgufHeader, name: str) -> dict[str, Any]:
     """Numbers of the mixture of experts; empty for a dense model."""
     count = number(header, f"{name}.expert_count", default=0, high=_HEADS)
     width = number(header, f"{name}.expert_feed_forward_length", default=0, high=_WIDE)
@@ -75,35 +91,90 @@ def experts(header: GgufHeader, name: str) -> dict[str, int]:
     }
 
 
-def window(header: GgufHeader, name: str, layers: int, context: int) -> tuple[int, int]:
-    """Sliding window in tokens and its pattern; (0, 0) where every layer sees everything."""
+def by_layer(header: GgufHeader, name: str, layers: int) -> dict[str, Any]:
+    """What differs from layer to layer, or counts layers at the end."""
+    count = each(header, f"{name}.attention.head_count_kv", layers)
+    narrow = number(header, f"{name}.attention.key_length_swa", default=0, high=_HEADS)
+    shared = layers - _OWN_KV if name == "gemma3n" and layers > _OWN_KV else 0
+    index = number(header, f"{name}.attention.indexer.key_length", default=0, high=_HEADS)
+    drafting = number(header, f"{name}.nextn_predict_layers", default=0, high=layers - 1)
+    types = flags(header, f"{name}.attention.indexer.types", layers - drafting)
+    usual = usual_indexers(name, layers - drafting, number(header, f"{name}.context_length", high=1 << 40))
+    own = types or usual
+    return {
+        "kv_heads_by_layer": count,
+        "head_dim_swa": narrow,
+        "value_head_dim_swa": number(header, f"{name}.attention.value_length_swa", default=narrow, high=_HEADS),
+        "shared_kv_layers": number(header, f"{name}.attention.shared_kv_layers", default=shared, high=layers - 1),
+        "nextn_layers": drafting,
+        "indexer_head_dim": index,
+        "indexer_layers": (*own, *((True,) * (layers - len(own)))) if index and own else (),
+        "feed_forward_by_layer": each(header, f"{name}.feed_forward_length", layers),
+        "per_layer_embedding": number(header, f"{name}.embedding_length_per_layer_input", default=0, high=_WIDE),
+    }
+
+
+def usual_indexers(name: str, layers: int, context: int) -> tuple[bool, ...]:
+    """Layers with an indexer of their own where the file does not say: empty for all; GLM-5.2 is known by its context.
+
+    Source: llama.cpp b11434 src/models/glm-dsa.cpp (`is_pre_5_2`, `GLM_5_2_DEFAULT_INDEXER_TYPES`).
+    """
+    if name != "glm-dsa" or context < _GLM_5_2_CONTEXT or layers < len(_INDEXERS):
+        return ()
+    return (*_INDEXERS, *((True,) * (layers - len(_INDEXERS))))
+
+
+def window(header: GgufHeader, name: str, layers: int, context: int) -> dict[str, Any]:
+    """Sliding window in tokens and which layers have it; zeros where every layer sees everything."""
     assumed, pattern = _WINDOWS.get(name, (0, None))
     size = number(header, f"{name}.attention.sliding_window", default=assumed, high=1 << 40)
     if name in _IGNORED:
-        return 0, 0
-    if (each := flags(header, f"{name}.{_PATTERN_KEY}", layers)) is not None:
-        return window_and_pattern(size, period(each), context)
-    if f"{name}.{_PATTERN_KEY}" in header.metadata:
-        pattern = number(header, f"{name}.{_PATTERN_KEY}", high=_HEADS)
-    return window_and_pattern(size, pattern, context)
-
-
-def recurrent(header: GgufHeader, name: str, layers: int) -> dict[str, int]:
-    """Numbers of a recurrent part; empty for a model that has none."""
-    if f"{name}.ssm.inner_size" not in header.metadata:
         return {}
-    each = flags(header, f"{name}.attention.recurrent_layers", layers)
-    interval = number(header, f"{name}.full_attention_interval", default=_HYBRIDS.get(name, 0), high=_HEADS)
-    regular = None if each is None else period(each)
+    if (narrow := flags(header, f"{name}.{_PATTERN_KEY}", layers)) is not None:
+        pattern = period(narrow)
+        if pattern is None and 0 < size < context:
+            return {"sliding_window": size, "window_layers": narrow}
+    elif f"{name}.{_PATTERN_KEY}" in header.metadata:
+        pattern = number(header, f"{name}.{_PATTERN_KEY}", high=_HEADS)
+    size, pattern = window_and_pattern(size, pattern, context)
+    return {"sliding_window": size, "sliding_pattern": pattern}
 
-    def size(key: str) -> int:
-        return number(header, f"{name}.ssm.{key}", default=0, high=1 << 28)
 
-    return {
-        "full_attention_interval": regular or interval,
-        "ssm_inner_size": size("inner_size"),
-        "ssm_state_size": size("state_size"),
-        "ssm_conv_kernel": size("conv_kernel"),
-        "ssm_groups": size("group_count"),
-        "ssm_heads": size("time_step_rank"),
+def recurrent(header: GgufHeader, name: str, layers: int) -> dict[str, Any]:
+    """Numbers of a recurrent part; empty for a model that has none."""
+
+    def size(key: str, default: int = 0) -> int:
+        return number(header, f"{name}.{key}", default=default, high=1 << 28)
+
+    found: dict[str, Any] = {
+        "ssm_inner_size": size("ssm.inner_size"),
+        "ssm_state_size": size("ssm.state_size"),
+        "ssm_conv_kernel": size("ssm.conv_kernel"),
+        "ssm_groups": size("ssm.group_count"),
+        "ssm_heads": size("ssm.time_step_rank"),
+        "short_conv_cache": size("shortconv.l_cache"),
+        "wkv_head_size": size("wkv.head_size"),
+        "token_shift": size("token_shift_count", 2) if name in _ALL_STATES and "rwkv" in name else 0,
+        "delta_head_dim": size("kda.head_dim"),
+        "linear_head_dim": size("attention.key_length") if name == "minimax-01" else 0,
+        "state_beside_attention": name == "falcon-h1",
     }
+    if not any(found.values()):
+        return {}
+    return found | _state_layers(header, name, layers)
+
+
+def _state_layers(header: GgufHeader, name: str, layers: int) -> dict[str, Any]:
+    """Which layers have a state: at a fixed distance, as listed, or those without key and value heads."""
+    marked = flags(header, f"{name}.attention.recurrent_layers", layers)
+    if marked is None and name in _ALL_STATES:
+        marked = (True,) * layers
+    if marked is None and name in _NO_HEADS:
+        counts = each(header, f"{name}.attention.head_count_kv", layers)
+        wide = each(header, f"{name}.feed_forward_length", layers) if name.startswith("nemotron_h") else ()
+        marked = tuple(not count and not (wide and wide[layer]) for layer, count in enumerate(counts))
+    if marked is not None:
+        regular = period(marked)
+        return {"full_attention_interval": regular} if regular else {"recurrent_layers": marked if any(marked) else ()}
+    interval = number(header, f"{name}.full_attention_interval", default=_HYBRIDS.get(name, 0), high=_HEADS)
+    return {"full_attention_interval": interval}

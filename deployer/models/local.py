@@ -6,10 +6,12 @@ from pathlib import Path
 import msgspec
 
 from deployer.errors import BadInputError, ModelFileError
-from deployer.models import architecture, gguf, hf_config, safetensors
+from deployer.models import architecture, gguf, hf_config
 from deployer.models.gguf_names import gguf_sets, model_name, part_names
 from deployer.models.names import printable, slug
 from deployer.models.reference import FORMS, PackageReference
+from deployer.models.safetensors_files import folder_weights
+from deployer.models.selection import model_files
 from deployer.types import Architecture, ModelSpec, ModelVariant, WeightLayout
 
 PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth"})
@@ -70,7 +72,7 @@ def from_folder(folder: Path) -> ModelSpec:
         raise BadInputError(
             f"{label} holds {len(sets)} GGUF models: {printable(', '.join(sets), 300)}", hint="name one of the files"
         )
-    weights = tuple(name for name in names if name.endswith(".safetensors"))
+    weights = tuple(name for name in model_files(names) if name.endswith(".safetensors"))
     if "config.json" in names and weights:
         return safetensors_spec(folder, weights)
     raise _no_model(label, names)
@@ -144,8 +146,8 @@ def safetensors_spec(folder: Path, weights: Sequence[str]) -> ModelSpec:
             hint="use the hf: reference of the model, or: hf download REPO --local-dir DIR",
         )
     config = hf_config.parse_config(_read_bounded(folder / "config.json", label), label)
-    refuse_code_of_tokenizer(folder, label)
-    read = safetensors.read_weights([folder / name for name in weights], config.architecture.layers, config.bits)
+    refuse_code_beside(folder, label, config)
+    read = folder_weights(folder, weights, config.architecture.layers, config.bits)
     variant = ModelVariant(
         format=config.format,
         quantization=config.quantization,
@@ -178,14 +180,16 @@ def exact_weights(variant: ModelVariant) -> WeightLayout | None:
     return architecture.weight_layout(header, architecture.architecture(header).layers)
 
 
-def refuse_code_of_tokenizer(folder: Path, label: str) -> None:
-    """Raise ModelFileError when tokenizer_config.json asks for code."""
+def refuse_code_beside(folder: Path, label: str, config: hf_config.Config) -> None:
+    """Raise ModelFileError when tokenizer_config.json asks for code, or when code that config.json names lies here."""
     path = folder / "tokenizer_config.json"
     if path.is_file():
-        document = hf_config.decode_object(
-            _read_bounded(path, label), f"{label}: {path.name}", hf_config.MAX_CONFIG_BYTES
+        hf_config.refuse_tokenizer_code(_read_bounded(path, label), f"{label}: {path.name}")
+    if config.names_code and (code := sorted(entry.name for entry in folder.glob("*.py"))):
+        raise ModelFileError(
+            f"{label}: config.json names Python code, and it lies beside it: {printable(', '.join(code), 200)}",
+            hint="remove the .py files: the engine has this architecture itself and needs none of them",
         )
-        hf_config.refuse_remote_code(document, f"{label}: {path.name}")
 
 
 def _read_bounded(path: Path, label: str) -> bytes:

@@ -8,10 +8,16 @@ from deployer.models.hub_files import HubFiles, InterruptedTransferError, ignore
 from deployer.models.names import printable
 from deployer.models.store import RepoFile
 
-WINDOW = 2 << 20
+WINDOW = 2 << 20  # the words of a tokenizer, and the tensors of most models
+LATER_WINDOW = 128 << 10  # further parts of a split model have tensors only
 TIMEOUT_S = 20.0
 HEADER_DEADLINE_S = 120.0
 MAX_REQUESTS = 64
+
+
+def windows(parts: int) -> tuple[int, ...]:
+    """How many bytes are asked for at once, for each part of a GGUF model."""
+    return (WINDOW, *(LATER_WINDOW for _ in range(parts - 1)))
 
 
 class RemoteSource:

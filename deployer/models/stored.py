@@ -38,7 +38,7 @@ def matching(store: Path, text: str) -> tuple[StoredModel, ...]:
 
 
 def remove(store: Path, text: str) -> tuple[StoredModel, ...]:
-    """Remove what `matching` finds, partial downloads of the repository too; returns what was removed."""
+    """Remove what `matching` finds, with partial downloads and kept headers of the repository; returns what it was."""
     wanted = matching(store, text)
     import shutil
 
@@ -47,6 +47,7 @@ def remove(store: Path, text: str) -> tuple[StoredModel, ...]:
         (place.root / f"{model.commit}.json").unlink()
         shutil.rmtree(place.folder(model.commit), ignore_errors=True)
         shutil.rmtree(place.root / "partial", ignore_errors=True)
+        shutil.rmtree(place.root / "asked", ignore_errors=True)
     return wanted
 
 

@@ -59,11 +59,15 @@ def test_a_hybrid() -> None:
         ("openai/gpt-oss-20b", {}, (128, 2)),
         ("openai/gpt-oss-20b", {"layer_types": ["sliding_attention"] * 24}, (128, 0)),
         ("openai/gpt-oss-20b", {"layer_types": ["full_attention"] * 24}, (0, 0)),
-        ("openai/gpt-oss-20b", {"layer_types": ["full_attention"] + ["sliding_attention"] * 23}, (0, 0)),
+        (
+            "openai/gpt-oss-20b",
+            {"layer_types": ["full_attention"] + ["sliding_attention"] * 23},
+            (128, 0),
+        ),  # layer by layer
         ("openai/gpt-oss-20b", {"layer_types": "all"}, (128, 2)),
         ("LGAI-EXAONE/EXAONE-4.0-32B", {}, (4096, 4)),
         ("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": 4}, (4096, 4)),
-        ("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": "LLGL"}, (0, 0)),
+        ("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": "LLGL"}, (4096, 0)),  # layer by layer
         ("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": ""}, (0, 0)),
         ("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": -1}, (0, 0)),
         ("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window": None}, (0, 0)),
@@ -75,6 +79,11 @@ def test_a_hybrid() -> None:
 def test_windows(repository: str, change: dict[str, Any], expected: tuple[int, int]) -> None:
     shape = read(repository, **change)
     assert (shape.sliding_window, shape.sliding_pattern) == expected
+
+
+def test_an_irregular_window_is_kept_layer_by_layer() -> None:
+    shape = read("LGAI-EXAONE/EXAONE-4.0-32B", sliding_window_pattern="LLGL")
+    assert shape.windows[:8] == (4096, 4096, 0, 4096) * 2
 
 
 def test_encoders_count_positions_from_two() -> None:

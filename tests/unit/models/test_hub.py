@@ -50,7 +50,10 @@ def server(models: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterato
         ),
         "org/pickle": Repo({"config.json": json.dumps(CONFIG).encode(), "pytorch_model.bin": b"x" * 2000}),
         "org/code": Repo(
-            {"config.json": json.dumps({**CONFIG, "auto_map": {"A": "b"}}).encode(), "m.safetensors": b"x"}
+            {
+                "config.json": json.dumps({**CONFIG, "model_type": "chatglm", "auto_map": {"A": "b"}}).encode(),
+                "m.safetensors": b"x",
+            }
         ),
         "org/evil": Repo({"../../etc/cron.d/x": b"x", "m.gguf": models["whole"]}),
         "org/gated": Repo({"m.gguf": models["whole"]}, gated=True),
@@ -178,7 +181,7 @@ def test_one_file_is_resolved_from_its_header_alone(
     assert variant.path == str(tmp_path / "hub" / "org--one" / COMMIT / "Tiny-Q8_0.gguf")
     assert variant.weights is not None
     assert all(seen.range is not None for seen in server.file_requests())
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("*.gguf"))
 
 
 def test_only_the_header_of_a_large_model_crosses_the_network(server: HubServer, smollm2: Path, tmp_path: Path) -> None:
@@ -219,6 +222,9 @@ def test_a_safetensors_repository(server: HubServer, tmp_path: Path) -> None:
     (variant,) = spec.variants
     assert (spec.name, variant.format, variant.quantization) == ("plain", "safetensors", "BF16")
     assert variant.files == ("model.safetensors", "config.json")
+    assert (spec.parameters, variant.present) == (80 + 64 + 64 + 8 + 80, False)
+    assert variant.weights is not None
+    assert (variant.weights.input_bytes, variant.weights.layer_bytes) == (160, (128, 128))
     assert variant.path == str(tmp_path / "hub" / "org--plain" / COMMIT)
 
 
@@ -272,3 +278,21 @@ def test_the_server_speaks_what_huggingface_hub_asks(server: HubServer, tmp_path
     path, listing = done.stdout.splitlines()
     assert Path(path).read_bytes() == server.state.repos["org/one"].files["Tiny-Q8_0.gguf"]
     assert listing == "['README.md', 'Tiny-Q8_0.gguf']"
+
+
+def test_parts_of_a_split_model_are_read_each_once_and_add_up(server: HubServer, tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    names = [f"Big-F16-{number:05d}-of-00012.gguf" for number in range(1, 13)]
+    parts = [write_llama(tmp_path / "made" / name, layers=24, split=(n, 12)) for n, name in enumerate(names)]
+    whole = write_llama(tmp_path / "made" / "whole.gguf", layers=24)
+    server.state.repos["org/big"] = Repo({path.name: path.read_bytes() for path in parts})
+    (variant,) = resolve("hf:org/big", (), tmp_path / "store").variants
+    assert variant.weights == resolve(str(whole), (), tmp_path).variants[0].weights
+    asked = {seen.path.rpartition("/")[2]: seen.range for seen in server.file_requests()}
+    assert len(asked) == len(server.file_requests()) == 12
+    server.seen.clear()
+    resolve("hf:org/big", (), tmp_path / "store")
+    assert server.seen == []
+    server.state.repos["org/big"].files[names[5]] = b"GGUF" + b"\xff" * 100
+    with pytest.raises(ModelFileError, match="GGUF version"):
+        resolve("hf:org/big", (), tmp_path / "other")

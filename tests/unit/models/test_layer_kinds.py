@@ -106,7 +106,7 @@ def test_a_hybrid_without_the_interval_has_that_of_its_code(tmp_path: Path) -> N
         ("gemma3", {"attention.sliding_window_pattern": [True, False] * 17}, (1024, 2)),
         ("gemma3", {"attention.sliding_window_pattern": [True] * 34}, (1024, 0)),
         ("gemma3", {"attention.sliding_window_pattern": [False] * 34}, (0, 0)),
-        ("gemma3", {"attention.sliding_window_pattern": [False] + [True] * 33}, (0, 0)),
+        ("gemma3", {"attention.sliding_window_pattern": [False] + [True] * 33}, (1024, 0)),  # layer by layer
         ("gemma3", {"attention.sliding_window_pattern": [True, False]}, (1024, 6)),
         ("gemma3", {"attention.sliding_window": 0}, (0, 0)),
         ("gemma3", {"attention.sliding_window": 131072}, (0, 0)),

@@ -226,7 +226,7 @@ def test_weights_of_four_bits_are_packed_by_two(tmp_path: Path) -> None:
         ({"quantization_config": {"quant_method": "rot13"}}, "'rot13' is not known"),
         ({"quantization_config": []}, "'' is not known"),
         ({"quantization_config": {"quant_method": "awq", "bits": 0}}, "bits is 0"),
-        ({"auto_map": {"AutoModel": "modeling.Evil"}}, "auto_map"),
+        ({"model_type": "chatglm", "auto_map": {"AutoModel": "modeling.Evil"}}, "auto_map"),
     ],
 )
 def test_a_config_that_cannot_be_used_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -258,6 +258,14 @@ def test_code_of_a_tokenizer_is_refused(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "m")
     (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["t.T", null]}}')
     with pytest.raises(ModelFileError, match=r"tokenizer_config\.json: `auto_map`"):
+        from_path(folder)
+
+
+def test_code_that_the_engine_does_not_need_may_be_named_but_not_lie_there(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m", {"auto_map": {"AutoModel": "modeling.Evil"}})
+    assert from_path(folder).architecture.name == "qwen2"
+    (folder / "modeling.py").write_text("print()")
+    with pytest.raises(ModelFileError, match=r"names Python code, and it lies beside it: modeling\.py"):
         from_path(folder)
 
 
@@ -316,6 +324,17 @@ def _header(text: bytes, data: int = 64) -> bytes:
         _header(
             b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}'
         ),
+        _header(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'),
+        _header(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', data=8),
+        _header(
+            b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            data=4,
+        ),
+        _header(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,9],"data_offsets":[0,4]}}', data=4),
+        _header(b'{"' + b"a" * 600 + b'":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', data=4),
+        _header(b'{"a":{"dtype":"F32","shape":' + str([1] * 99).encode() + b',"data_offsets":[0,4]}}', data=4),
+        _header(b'{"a":{"dtype":"F32","shape":' + b"[" * 5000 + b',"data_offsets":[0,4]}}', data=4),
+        _header(b'{"a":null}', data=0),
         _header(b'{"\x1b[2J":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}'),
     ],
 )
