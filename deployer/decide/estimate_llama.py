@@ -4,12 +4,11 @@ Where a mixture of experts does not fit, the experts of the first layers stay in
 reads few of them, so that costs less than leaving whole layers there.
 """
 
-import math
 from collections.abc import Callable, Iterable
 
 from deployer.decide.candidates import Candidate
-from deployer.decide.kv_cache import layer_bytes, total_bytes
-from deployer.decide.memory import CELL_PADDING, KV_BYTES, MIB, Load, make_load
+from deployer.decide.llama.overhead import gpu_overhead
+from deployer.decide.memory import MIB, Load, make_load, margin_parts
 from deployer.decide.placement import Placement, all_on_gpus, experts_on_host, on_host, partly_on_gpus
 from deployer.decide.settings import (
     Offer,
@@ -17,16 +16,12 @@ from deployer.decide.settings import (
     Sizing,
     host_available_mib,
     missing,
-    offers,
     threads,
-    wanted_contexts,
-    wanted_slots,
+    wanted_offers,
     worst,
 )
 from deployer.decide.weights import Weights
 from deployer.types import EngineProfile, HostFacts, ModelSpec, Request, Settings
-
-MAX_SLOTS = 64
 
 BATCH, MICRO_BATCH = 2048, 512
 """llama-server's own defaults."""
@@ -39,7 +34,7 @@ EXPERTS_FLAG = "cpu_moe_layers"
 OFFLOADS = ("llama.cpp",)
 """Engines of this memory model leave layers in main memory, whether or not their profile says so."""
 
-Way = Callable[[Candidate, HostFacts, Load], tuple[Placement, ...]]
+Way = Callable[[Candidate, HostFacts, Load], Iterable[Placement]]
 """How layers may be placed: placements to try, the best first."""
 
 
@@ -49,40 +44,47 @@ def size(
     """What fits, in the order of `offers`: the first offer with all layers in one place, and ones that fill the GPUs.
 
     The others are there only where the first gives something up. A Shortage says what is missing for the last offer.
-    A way that does not fit with the last offer, which needs the least of everything, is not tried with the others.
+    A way that fits with neither the first offer nor the last, which needs the least, is not tried with the others.
     """
 
     def fitting(offer: Offer, way: Way) -> Sizing | None:
-        if way is all_layers and too_large(candidate, model, weights, offer):
+        load = _load(candidate.engine, model, weights, offer, request)
+        if too_large(candidate, load, beside=0 if way is all_layers else host_available_mib(host)):
             return None
-        load = _load(model, weights, offer, request)
         placed = next((placement for placement in way(candidate, host, load) if placement.memory.fits), None)
         return None if placed is None else _sizing(candidate, host, offer, load, placed)
 
-    slots = wanted_slots(candidate, host, request, most=MAX_SLOTS)
-    every = offers(slots, wanted_contexts(model.architecture, request))
+    def best(way: Way) -> Sizing | None:
+        first = None if way is all_layers else fitting(every[0], way)
+        if first is not None or len(every) == 1 or fitting(every[-1], way) is None:
+            return first
+        return _first(fitting(offer, way) for offer in every[1:])
+
+    every = wanted_offers(candidate, host, model.architecture, request)
     if (sizing := fitting(every[0], all_layers)) is not None:
         return (sizing,)
-    last = every[-1]
-    ways = [way for way in ways_of(candidate) if fitting(last, way) is not None]
-    found = [_first(fitting(offer, way) for offer in every) for way in ways]
+    last, ways = every[-1], [way for way in ways_of(candidate) if way is not few_experts or weights.expert_share]
+    found = [sizing for way in ways if (sizing := best(way)) is not None]
     if not found:
-        smallest = _load(model, weights, last, request)
-        tried = [placement for way in ways_of(candidate) for placement in way(candidate, host, smallest)]
+        smallest = _load(candidate.engine, model, weights, last, request)
+        tried = [placement for way in ways for placement in way(candidate, host, smallest)]
         return Shortage(min((worst(placement.memory.devices) for placement in tried), key=missing), last)
     return tuple(found)
 
 
-def too_large(candidate: Candidate, model: ModelSpec, weights: Weights, offer: Offer) -> bool:
-    """True where weights and KV cache alone are more than the GPUs have free, so that nothing has to be placed."""
+def too_large(candidate: Candidate, load: Load, *, beside: int | None) -> bool:
+    """True where weights and KV cache alone are more than all GPUs hold beside overhead and margin: nothing to place.
+
+    `beside` are MiB of main memory that may hold a part of them too; None: unknown.
+    """
     free = [device.gpu.memory_free_mib for device in candidate.devices]
-    if not free or None in free:
+    if not free or beside is None or None in free:
         return False
-    layout = weights.layout
-    cells = math.ceil(offer.context / CELL_PADDING) * CELL_PADDING
-    element = KV_BYTES[offer.kv_type]
-    kept = total_bytes(model.architecture, cells=cells, batch=MICRO_BATCH, element_bytes=element) * offer.slots
-    return layout.total_bytes - layout.input_bytes + kept > sum(size or 0 for size in free) * MIB
+    fixed, part = margin_parts(load.weights.basis, verified=load.verified)
+    taken = gpu_overhead(candidate.image.accelerator, load.architecture, load.settings.gpu_reserve_mib)
+    held = sum(max(int(((size or 0) - fixed) * MIB / (1 + part)) - taken, 0) for size in free)
+    layout = load.weights.layout
+    return layout.total_bytes - layout.input_bytes + sum(load.kept_bytes) > held + beside * MIB
 
 
 def ways_of(candidate: Candidate) -> tuple[Way, ...]:
@@ -107,19 +109,20 @@ def _first(found: Iterable[Sizing | None]) -> Sizing:
     return next(item for item in found if item is not None)
 
 
-def _load(model: ModelSpec, weights: Weights, offer: Offer, request: Request) -> Load:
+def _load(engine: EngineProfile, model: ModelSpec, weights: Weights, offer: Offer, request: Request) -> Load:
     return make_load(
         model.architecture,
         weights,
         context=offer.context,
         slots=offer.slots,
         kv_type=offer.kv_type,
-        micro_batch=MICRO_BATCH,
+        micro_batch=engine.batch or MICRO_BATCH,
         embedding=request.workload == "embedding",
+        gpu_reserve_mib=engine.gpu_reserve_mib,
     )
 
 
-def all_layers(candidate: Candidate, host: HostFacts, load: Load) -> tuple[Placement, ...]:
+def all_layers(candidate: Candidate, host: HostFacts, load: Load) -> Iterable[Placement]:
     """Everything on the GPUs, or everything in main memory for a CPU image."""
     available = host_available_mib(host)
     if not candidate.devices:
@@ -152,12 +155,12 @@ def _sizing(candidate: Candidate, host: HostFacts, offer: Offer, load: Load, pla
         tensor_parallel=1,
         kv_cache_type=offer.kv_type,
         threads=threads(host),
-        batch=BATCH,
-        micro_batch=MICRO_BATCH,
+        batch=candidate.engine.batch or BATCH,
+        micro_batch=load.settings.micro_batch,
         tensor_split=placement.counts if len(candidate.devices) > 1 else (),
         prompt_cache_mib=_prompt_cache_mib(placement, host.memory.total_mib),
         cpu_moe_layers=placement.expert_layers,
-        numa="distribute" if (host.cpu.numa_nodes or 1) > 1 and placement.offloaded <= len(load.kv_bytes) else None,
+        numa="distribute" if (host.cpu.numa_nodes or 1) > 1 and placement.offloaded <= load.layers else None,
     )
     return Sizing(
         settings=settings,
@@ -165,10 +168,8 @@ def _sizing(candidate: Candidate, host: HostFacts, offer: Offer, load: Load, pla
         weights=load.weights,
         memory=placement.memory,
         counts=placement.counts,
-        kv_bytes=layer_bytes(
-            load.architecture, cells=load.cells, batch=MICRO_BATCH, element_bytes=KV_BYTES[offer.kv_type]
-        ),
-        context_total=load.cells * load.slots,
+        kv_bytes=tuple(size // offer.slots for size in load.kept_bytes),
+        context_total=load.settings.context_total,
     )
 
 

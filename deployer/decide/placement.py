@@ -6,22 +6,15 @@ hold consecutive runs of layers, whose numbers are the `--tensor-split` (src/lla
 
 import functools
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import msgspec
 
 from deployer.decide.candidates import Device
-from deployer.decide.memory import (
-    MARGIN,
-    MIB,
-    Load,
-    gpu_compute_bytes,
-    gpu_memory,
-    gpu_overhead_mib,
-    host_memory,
-    margin_mib,
-)
+from deployer.decide.llama.buffers import copied_input_bytes, experts_away, gpu_compute
+from deployer.decide.llama.overhead import gpu_overhead
+from deployer.decide.memory import MIB, Load, margin_parts, memory_of
 from deployer.types import Accelerator, MemoryPlan
 
 _ROUNDING = 4 * MIB
@@ -47,23 +40,29 @@ class Placement(msgspec.Struct, frozen=True):
 
 def on_host(load: Load, *, available_mib: int | None) -> Placement:
     """Everything in main memory; it may not fit: ask `memory.fits`."""
-    return Placement((), MemoryPlan(devices=(host_memory(load, offloaded=0, available_mib=available_mib),)))
+    return Placement((), MemoryPlan(devices=memory_of(load, load.settings, [("host", available_mib)])))
 
 
 def all_on_gpus(
     load: Load, devices: Sequence[Device], *, accelerator: Accelerator, host_mib: int | None
-) -> tuple[Placement, ...]:
-    """All layers on these GPUs, in proportion to their room, or packed from the end where that differs.
+) -> Iterator[Placement]:
+    """All layers on these GPUs, in proportion to their room, then packed from the end where that differs.
 
     A placement may not fit: ask `memory.fits`. GPUs of unknown memory share the layers evenly.
     """
-    items = len(load.weights.layout.layer_bytes) + 1
-    sums, rooms = _sums(load), _rooms(load, devices, accelerator, offloaded=items)
-    tried = [_balanced(sums, rooms)]
+    return _all_on_gpus(load, devices, accelerator, host_mib, 0)
+
+
+def _all_on_gpus(
+    load: Load, devices: Sequence[Device], accelerator: Accelerator, host_mib: int | None, experts: int
+) -> Iterator[Placement]:
+    items = load.layers + 1
+    sums, rooms = _sums(load, experts), _rooms(load, devices, accelerator, offloaded=items, experts=experts)
+    balanced = _balanced(sums, rooms)
+    yield _place(load, devices, (balanced, experts), accelerator, host_mib)
     packed = _packed(sums, rooms)
-    if sum(packed) == items and packed != tried[0]:
-        tried.append(packed)
-    return tuple(_place(load, devices, counts, accelerator, host_mib) for counts in tried)
+    if sum(packed) == items and packed != balanced:
+        yield _place(load, devices, (packed, experts), accelerator, host_mib)
 
 
 def partly_on_gpus(
@@ -73,9 +72,9 @@ def partly_on_gpus(
 
     None when not even one fits beside the output.
     """
-    but_one = _sums(load)[1:]
+    but_one = _sums(load, 0)[1:]
     packed = _packed(but_one, _rooms(load, devices, accelerator, offloaded=1))
-    return _place(load, devices, packed, accelerator, host_mib) if sum(packed) > 1 else None
+    return _place(load, devices, (packed, 0), accelerator, host_mib) if sum(packed) > 1 else None
 
 
 def experts_on_host(
@@ -85,21 +84,14 @@ def experts_on_host(
 
     None for a dense model, and where even the rest of the layers does not fit. A placement may lack main memory.
     """
-    layers = len(load.weights.layout.layer_bytes)
     if not load.weights.expert_share:
         return None
 
     def tried(count: int) -> Placement:
-        share = load.weights.expert_share
-        held = [int(size * share) if layer < count else 0 for layer, size in enumerate(load.weights.layout.layer_bytes)]
-        sizes = tuple(size - part for size, part in zip(load.weights.layout.layer_bytes, held, strict=True))
-        layout = msgspec.structs.replace(load.weights.layout, layer_bytes=sizes)
-        lighter = msgspec.structs.replace(load, weights=msgspec.structs.replace(load.weights, layout=layout))
-        placed = all_on_gpus(lighter, devices, accelerator=accelerator, host_mib=host_mib)
-        chosen = next((item for item in placed if _gpus_fit(item)), placed[0])
-        return Placement(chosen.counts, _with_host(chosen.memory, sum(held), load), count)
+        placed = tuple(_all_on_gpus(load, devices, accelerator, host_mib, count))
+        return next((item for item in placed if _gpus_fit(item)), placed[0])
 
-    count = bisect_left(range(layers), 1, key=lambda number: int(_gpus_fit(tried(number))))
+    count = bisect_left(range(load.layers), 1, key=lambda number: int(_gpus_fit(tried(number))))
     found = tried(count)
     return found if _gpus_fit(found) else None
 
@@ -108,19 +100,15 @@ def _gpus_fit(placement: Placement) -> bool:
     return all(device.fits for device in placement.memory.devices[:-1])
 
 
-def _with_host(memory: MemoryPlan, extra_bytes: int, load: Load) -> MemoryPlan:
-    """The same, with more weights in main memory."""
-    *gpus, host = memory.devices
-    weights, total = host.weights_mib + extra_bytes // MIB, host.total_mib + extra_bytes // MIB
-    larger = msgspec.structs.replace(
-        host, weights_mib=weights, total_mib=total, margin_mib=margin_mib(total, load.weights.basis)
-    )
-    return MemoryPlan(devices=(*gpus, larger))
-
-
-def _sums(load: Load) -> tuple[int, ...]:
+def _sums(load: Load, experts: int) -> tuple[int, ...]:
     """Bytes of the first n items with their KV cache; the items are the layers, then the output."""
-    return _prefix_sums(load.weights.layout.layer_bytes, load.kv_bytes, load.weights.output_bytes)
+    layout = load.weights.layout
+    layers = layout.layer_bytes
+    if experts:
+        away = experts_away(load.architecture, layout, experts)
+        layers = tuple(size - part for size, part in zip(layers, away, strict=True))
+    output = layout.output_bytes + (copied_input_bytes(layout) if load.weights.tied else 0)
+    return _prefix_sums(layers, load.kept_bytes, output)
 
 
 @functools.lru_cache(maxsize=256)
@@ -128,11 +116,15 @@ def _prefix_sums(layers: tuple[int, ...], caches: tuple[int, ...], output: int) 
     return tuple(accumulate([*(size + kv for size, kv in zip(layers, caches, strict=True)), output], initial=0))
 
 
-def _rooms(load: Load, devices: Sequence[Device], accelerator: Accelerator, *, offloaded: int) -> list[int]:
+def _rooms(
+    load: Load, devices: Sequence[Device], accelerator: Accelerator, *, offloaded: int, experts: int = 0
+) -> list[int]:
     """Bytes each GPU has for layers: free memory without overhead, compute buffer and margin."""
-    fixed = gpu_overhead_mib(accelerator, load.architecture) * MIB
-    fixed += gpu_compute_bytes(load, gpus=len(devices), offloaded=offloaded)
-    margin, part = MARGIN[load.weights.basis]
+    settings = load.placed((*(0 for _ in devices[1:]), offloaded), accelerator, experts)
+    first = load.layers + 1 - offloaded
+    fixed = gpu_overhead(accelerator, load.architecture, load.settings.gpu_reserve_mib)
+    fixed += gpu_compute(load.architecture, load.weights.layout, settings, (first, first, load.layers + 1))
+    margin, part = margin_parts(load.weights.basis, verified=load.verified)
     free = [device.gpu.memory_free_mib for device in devices]
     known = [_EVEN if None in free else size or 0 for size in free]
     return [max(int((size - margin) * MIB / (1 + part)) - fixed - _ROUNDING, 0) for size in known]
@@ -161,35 +153,21 @@ def _packed(sums: Sequence[int], rooms: Sequence[int]) -> tuple[int, ...]:
 
 
 def _place(
-    load: Load, devices: Sequence[Device], counts: tuple[int, ...], accelerator: Accelerator, host_mib: int | None
+    load: Load,
+    devices: Sequence[Device],
+    chosen: tuple[tuple[int, ...], int],
+    accelerator: Accelerator,
+    host_mib: int | None,
 ) -> Placement:
-    layout, offloaded = load.weights.layout, sum(counts)
-    layers = len(layout.layer_bytes)
-    start = layers + 1 - offloaded
-    compute = gpu_compute_bytes(load, gpus=len(devices), offloaded=offloaded)
-    overhead = gpu_overhead_mib(accelerator, load.architecture)
-    estimates = []
-    for device, count in zip(devices, counts, strict=True):
-        end = start + count
-        held = layout.layer_bytes[start : min(end, layers)]
-        estimates.append(
-            gpu_memory(
-                load,
-                name=device.gpu.uuid or f"gpu{device.gpu.index}",
-                weights=sum(held) + (load.weights.output_bytes if count and end == layers + 1 else 0),
-                kv=sum(load.kv_bytes[start : min(end, layers)]),
-                compute=compute,
-                overhead_mib=overhead,
-                available_mib=device.gpu.memory_free_mib,
-            )
-        )
-        start = end
+    """`chosen`: items of each GPU, and of how many layers the experts are in main memory."""
+    counts, experts = chosen
+    named = [(device.gpu.uuid or f"gpu{device.gpu.index}", device.gpu.memory_free_mib) for device in devices]
+    *gpus, main = memory_of(load, load.placed(counts, accelerator, experts), [*named, ("host", host_mib)])
     shared = sum(
         estimate.total_mib + estimate.margin_mib
-        for device, estimate in zip(devices, estimates, strict=True)
+        for device, estimate in zip(devices, gpus, strict=True)
         if device.gpu.unified_memory
     )
     left = None if host_mib is None else max(host_mib - shared, 0)
-    return Placement(
-        counts, MemoryPlan(devices=(*estimates, host_memory(load, offloaded=offloaded, available_mib=left)))
-    )
+    main = msgspec.structs.replace(main, available_mib=left)
+    return Placement(counts, MemoryPlan(devices=(*gpus, main)), experts)

@@ -22,7 +22,7 @@ _BYTES_F16 = 2
 _QK_NORM = ("qwen3", "qwen3moe", "gemma3")
 
 
-class Weights(msgspec.Struct, frozen=True):
+class Weights(msgspec.Struct, frozen=True, cache_hash=True):
     """Layout in bytes, where it comes from, and what part of a layer one token reads (all but the idle experts).
 
     `expert_share` is the part of a layer that is routed experts; 0 for a dense model.
@@ -95,6 +95,17 @@ def packed_layout(architecture: Architecture, bits_per_weight: float) -> WeightL
         layer_bytes=tuple(layers),
         output_bytes=norm if architecture.tied_embeddings else embedding + norm,
     )
+
+
+@functools.lru_cache(maxsize=256)
+def expert_share(architecture: Architecture) -> float:
+    """Part of a layer's weights that is routed experts."""
+    return _shares(architecture)[1]
+
+
+def layer_elements(architecture: Architecture, layer: int) -> int:
+    """Weights in the matrices of one layer."""
+    return sum(rows * columns for _, rows, columns in _matrices(architecture, layer))
 
 
 def _layer_bytes(architecture: Architecture, quantization: str, layer: int) -> int:

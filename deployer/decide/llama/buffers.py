@@ -1,0 +1,230 @@
+"""All buffers of llama.cpp on every device, from the numbers of a model, the bytes of its weights and the settings.
+
+Sources: llama.cpp b11434 src/llama-model.cpp (`i_gpu_start`, which layer goes where), src/llama-model-loader.cpp (a
+tied output is a copy of the embedding on a GPU), src/llama-context.cpp `output_reserve`.
+"""
+
+import functools
+from itertools import accumulate
+from typing import NamedTuple
+
+import msgspec
+
+from deployer.decide.llama.cache import half_bytes, kv_bytes, states
+from deployer.decide.llama.compute import Part, graph_bytes, inputs_bytes, representatives
+from deployer.decide.llama.overhead import gpu_overhead, host_overhead
+from deployer.decide.llama.settings import FEW_OUTPUTS, RESERVED_HALVES, Buffers, DeviceBuffers, LlamaSettings
+from deployer.decide.llama.traits import traits
+from deployer.decide.weights import expert_share, layer_elements
+from deployer.types import Architecture, WeightLayout
+
+BATCHED = 32
+"""From so many rows on, a product with a matrix in main memory is done by a GPU all the same (`offload_op`)."""
+
+_REPACKED_BITS = 4.5
+
+PIPELINE_COPIES = 4
+"""Several GPUs with all layers work as a pipeline (`GGML_SCHED_MAX_COPIES`), unless tensors are overridden."""
+
+
+def buffers(architecture: Architecture, layout: WeightLayout, settings: LlamaSettings) -> Buffers:
+    """Bytes of every buffer. Layers fill the GPUs from the end, the output first; the rest is in main memory."""
+    kept = _kept(architecture, layout, settings)
+    start = first = kept.items - sum(settings.gpu_layers)
+    gpus = []
+    for count in settings.gpu_layers:
+        end = start + count
+        gpus.append(_gpu(architecture, layout, settings, (first, start, end), kept))
+        start = end
+    return Buffers(gpus=tuple(gpus), host=_host(architecture, layout, settings, first, kept))
+
+
+def gpu_compute(
+    architecture: Architecture, layout: WeightLayout, settings: LlamaSettings, span: tuple[int, int, int]
+) -> int:
+    """Compute buffer of the GPU with items `span[1]` to `span[2]`, where the first item on any GPU is `span[0]`.
+
+    The first GPU also computes for the layers in main memory, whose weights are copied to it one by one.
+    """
+    first, start, end = span
+    layers = architecture.layers - architecture.nextn_layers
+    several = len(settings.gpu_layers) > 1 and not first and not settings.cpu_moe_layers
+    weight = _weight_bytes(architecture, layout)
+    guests = representatives(architecture, 0, min(first, layers)) if start == first else ()
+    away = start < settings.cpu_moe_layers and bool(architecture.experts)
+    share = Part(
+        layers=representatives(architecture, start, min(end, layers)),
+        guests=guests,
+        output=end > len(layout.layer_bytes),
+        head_bytes=layout.output_bytes or layout.input_bytes if first > len(layout.layer_bytes) else 0,
+        first=start == first,
+        copies=PIPELINE_COPIES if several else 1,
+        weight_bytes=weight if guests else 0.0,
+        expert_bytes=weight if away else 0.0,
+        half_copies=settings.halves and settings.build >= RESERVED_HALVES,
+    )
+    made = _whole_logits(architecture, settings, share) or graph_bytes(architecture, settings.computed, share)
+    return max(made, _reordered(architecture, settings)) if settings.accelerator == "vulkan" else made
+
+
+def _whole_logits(architecture: Architecture, settings: LlamaSettings, share: Part) -> int:
+    """Compute buffer of builds before FEW_OUTPUTS, where one GPU has all of a dense model without windows; else 0.
+
+    Logits of a whole micro-batch come right after their norm, `(n_vocab + n_embd) * n_ubatch * 4`: 307.00 MiB of
+    Qwen2.5-32B, 66.50 of TinyLlama. Where a mask of 32 bits is larger than a feed-forward part, they come after that
+    and two vectors: 382.01 MiB of Qwen2.5-7B with 32768 tokens (7780), 613.01 of Llama-3.1-8B with 16384 (5781).
+    """
+    new = settings.build >= FEW_OUTPUTS or settings.embedding or not settings.flash_attention
+    other = architecture.experts or architecture.sliding_window or any(architecture.recurrent)
+    if new or other or share.guests or not share.output or share.copies > 1:
+        return 0
+    later = settings.cells + 2 * architecture.embedding if settings.cells > architecture.feed_forward else 0
+    logits = 4 * settings.tokens * (architecture.vocabulary + architecture.embedding + later)
+    few = msgspec.structs.replace(settings.computed, build=FEW_OUTPUTS)
+    return max(logits, graph_bytes(architecture, few, share))
+
+
+def _reordered(architecture: Architecture, settings: LlamaSettings) -> int:
+    """The Vulkan backend computes what is independent together, so that more is kept at once.
+
+    For gated delta nets `2 * n_ff + 3 * n_embd + 3 * d_inner` elements a token and the mask, as logged for three sizes
+    of Qwen3.5 with build 9849; the others are left as they are.
+    """
+    if not traits(architecture.name).delta or architecture.experts:
+        return 0
+    columns = 2 * architecture.feed_forward + 3 * architecture.embedding + 3 * architecture.ssm_inner_size
+    return settings.tokens * (4 * columns + 2 * settings.cells)
+
+
+class _Kept(NamedTuple):
+    """Running sums over the items: layers, then the output; and what of the layers is in main memory all the same."""
+
+    weights: tuple[int, ...]
+    kv: tuple[int, ...]
+    states: tuple[int, ...]
+    experts: int
+
+    @property
+    def items(self) -> int:
+        """Layers, and the output."""
+        return len(self.weights) - 1
+
+
+def _kept(architecture: Architecture, layout: WeightLayout, settings: LlamaSettings) -> _Kept:
+    weights, experts = _weights(architecture, layout, settings.cpu_moe_layers)
+    return _Kept(weights, *_conversations(architecture, settings.computed), experts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _weights(architecture: Architecture, layout: WeightLayout, cpu_moe_layers: int) -> tuple[tuple[int, ...], int]:
+    away = experts_away(architecture, layout, cpu_moe_layers)
+    output = layout.output_bytes + (copied_input_bytes(layout) if architecture.tied_embeddings else 0)
+    held = (size - out for size, out in zip(layout.layer_bytes, away, strict=True))
+    return tuple(accumulate((*held, output), initial=0)), sum(away)
+
+
+@functools.lru_cache(maxsize=1024)
+def _conversations(architecture: Architecture, settings: LlamaSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    kept = kv_bytes(architecture, settings)
+    held = states(architecture, settings.slots, settings.draft_tokens)
+    return tuple(accumulate((*kept, 0), initial=0)), tuple(accumulate((*held, 0), initial=0))
+
+
+def experts_away(architecture: Architecture, layout: WeightLayout, layers: int) -> tuple[int, ...]:
+    """Bytes of routed experts of each layer that are in main memory, when those of the first `layers` are."""
+    if not layers:
+        return (0,) * len(layout.layer_bytes)
+    share = expert_share(architecture)
+    each = layout.expert_bytes or tuple(int(size * share) for size in layout.layer_bytes)
+    return tuple(size if layer < layers else 0 for layer, size in enumerate(each))
+
+
+def copied_input_bytes(layout: WeightLayout) -> int:
+    """Bytes of the token embedding, which a GPU has a copy of where it is the output too."""
+    return layout.token_embedding_bytes or layout.input_bytes
+
+
+def _gpu(
+    architecture: Architecture,
+    layout: WeightLayout,
+    settings: LlamaSettings,
+    span: tuple[int, int, int],
+    kept: _Kept,
+) -> DeviceBuffers:
+    _, start, end = span
+    return DeviceBuffers(
+        weights=kept.weights[end] - kept.weights[start],
+        kv=kept.kv[end] - kept.kv[start],
+        state=kept.states[end] - kept.states[start],
+        compute=gpu_compute(architecture, layout, settings, span) if end > start or settings.outputs >= BATCHED else 0,
+        overhead=gpu_overhead(settings.accelerator, architecture, settings.gpu_reserve_mib)
+        + _pool_bytes(architecture, settings, span),
+    )
+
+
+def _pool_bytes(architecture: Architecture, settings: LlamaSettings, span: tuple[int, int, int]) -> int:
+    """Copies in 16 bits that builds before RESERVED_HALVES make at run time: those of the largest layer."""
+    if not settings.halves or settings.build >= RESERVED_HALVES:
+        return 0
+    first, start, end = span
+    layers = range(0 if start == first else start, min(end, architecture.layers))
+    return max((half_bytes(architecture, settings, layer) for layer in layers), default=0)
+
+
+def _host(
+    architecture: Architecture, layout: WeightLayout, settings: LlamaSettings, first: int, kept: _Kept
+) -> DeviceBuffers:
+    layers = architecture.layers - architecture.nextn_layers
+    if settings.gpu_layers:
+        weights = kept.weights[first] + kept.experts
+        several = len(settings.gpu_layers) > 1 and not first and not settings.cpu_moe_layers
+        compute = inputs_bytes(architecture, settings.computed, PIPELINE_COPIES if several else 1)
+        compute += _states_at_home(architecture, settings, min(first, layers))
+    else:
+        first = kept.items
+        weights = sum(layout.layer_bytes) + layout.output_bytes + _repacked(architecture, layout, settings)
+        share = Part(representatives(architecture, 0, layers), on_gpu=False)
+        compute = graph_bytes(architecture, settings.computed, share)
+    return DeviceBuffers(
+        weights=layout.input_bytes + weights,
+        kv=kept.kv[first],
+        state=kept.states[first],
+        compute=compute,
+        output=output_bytes(architecture, settings),
+        overhead=host_overhead(settings.accelerator),
+    )
+
+
+def _states_at_home(architecture: Architecture, settings: LlamaSettings, guests: int) -> int:
+    """What a GPU brings back for the states of the first `guests` layers, which are in main memory.
+
+    One vector a token, and with drafted tokens two convolutions: seen with Qwen3.5 of 9B and 27B, build 9849.
+    """
+    if not any(architecture.recurrent[:guests]):
+        return 0
+    channels = architecture.ssm_inner_size + 2 * architecture.ssm_groups * architecture.ssm_state_size
+    columns = architecture.embedding + (2 * channels if settings.draft_tokens else 0)
+    return 4 * settings.tokens * columns
+
+
+def _repacked(architecture: Architecture, layout: WeightLayout, settings: LlamaSettings) -> int:
+    """Second copy of a tied embedding in a layout for the CPU.
+
+    There is one for types of up to 4.5 bits (ggml/src/ggml-cpu/repack.cpp: Q4_0, Q4_K, IQ4_NL, Q2_K, MXFP4; seen with
+    build 11669 on a CPU with AVX-512).
+    """
+    size = copied_input_bytes(layout)
+    few_bits = size * 8 <= _REPACKED_BITS * architecture.vocabulary * architecture.embedding
+    return size if settings.repack and architecture.tied_embeddings and few_bits else 0
+
+
+def output_bytes(architecture: Architecture, settings: LlamaSettings) -> int:
+    """Logits of one token of every slot, in main memory."""
+    return architecture.vocabulary * settings.slots * 4
+
+
+@functools.lru_cache(maxsize=512)
+def _weight_bytes(architecture: Architecture, layout: WeightLayout) -> float:
+    """Bytes of one weight of the repeating layers, to two places."""
+    elements = sum(layer_elements(architecture, layer) for layer in range(architecture.layers))
+    return round(sum(layout.layer_bytes) / max(elements, 1), 2)

@@ -1,0 +1,229 @@
+"""The compute buffer of each device: the graph of one micro-batch, placed as ggml places it.
+
+Source: llama.cpp b11434 src/llama-context.cpp `graph_reserve`, src/llama-graph.cpp (inputs), ggml/src/ggml-backend.cpp
+(what is copied between devices). Layers of a kind follow each other in the same memory, so a few of each are enough.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from deployer.decide.llama.allocator import Tensor
+from deployer.decide.llama.altup import merged, stacked
+from deployer.decide.llama.graph import FLOAT, Graph, inplace, new, part, reshape, weighted
+from deployer.decide.llama.layers import layer_output
+from deployer.decide.llama.settings import CELL_NUMBERS, EMBEDDING_INPUT, FEW_OUTPUTS, MIXED_INPUT, LlamaSettings
+from deployer.decide.llama.traits import traits
+from deployer.decide.llama.work import Work
+from deployer.types import Architecture
+
+_HALF, _LONG = 2, 8
+_REPEATS = 2
+
+
+class Part(NamedTuple):
+    """What one device computes: the layers, by numbers that stand for all of their kind, and what comes with them.
+
+    `guests` are layers whose weights are in main memory, computed here all the same; `copies` of the inputs are kept;
+    `weight_bytes` is what one weight of a guest takes, `expert_bytes` one weight of experts that are in main memory,
+    `head_bytes` an output matrix that is there too; `half_copies` as in `Work`.
+    """
+
+    layers: tuple[int, ...]
+    guests: tuple[int, ...] = ()
+    output: bool = True
+    first: bool = True
+    on_gpu: bool = True
+    copies: int = 1
+    weight_bytes: float = 0.0
+    expert_bytes: float = 0.0
+    head_bytes: int = 0
+    half_copies: bool = False
+
+
+def graph_bytes(architecture: Architecture, settings: LlamaSettings, share: Part) -> int:
+    """Bytes of the compute buffer of a device that does `share`, which says alone what is where."""
+    return _graph_bytes(architecture, _anywhere(settings), share)
+
+
+@functools.lru_cache(maxsize=4096)
+def _anywhere(settings: LlamaSettings) -> LlamaSettings:
+    """The settings without places, so that equal graphs are made once."""
+    return msgspec.structs.replace(settings, gpu_layers=(), cpu_moe_layers=0)
+
+
+@functools.lru_cache(maxsize=4096)
+def _graph_bytes(architecture: Architecture, settings: LlamaSettings, share: Part) -> int:
+    graph = Graph()
+    tokens, embedding = settings.tokens, architecture.embedding
+    if not share.on_gpu:
+        vectors = _vectors_on_host(graph, embedding, settings)
+    elif share.first:
+        vectors = _vectors_on_gpu(graph, embedding, settings)
+    else:
+        vectors = graph.input(embedding * tokens * FLOAT, (embedding, tokens))
+    work, chosen = _work(graph, architecture, settings)
+    work = work._replace(expert_bytes=share.expert_bytes, half_copies=share.half_copies)
+    current = inplace(vectors) if work.traits.scaled_input and share.first else vectors
+    if architecture.wkv_head_size and share.first:
+        current = weighted(current, layer_norm=True)
+    extra = _per_layer(work, current, on_gpu=share.on_gpu) if architecture.per_layer_embedding else None
+    if work.traits.altup and share.first:
+        current = stacked(work, current)
+    guest = work._replace(weight_bytes=share.weight_bytes, expert_bytes=share.weight_bytes)
+    for number in share.guests:
+        current = layer_output(guest, current, number, None, extra)
+    for place, number in enumerate(share.layers):
+        last = share.output and place == len(share.layers) - 1
+        current = layer_output(work, current, number, chosen if last else None, extra)
+    if share.output:
+        current = merged(work, current, chosen) if work.traits.altup else current
+        normed = weighted(current, layer_norm=work.traits.layer_norm)
+        head = (Tensor(share.head_bytes, ()),) if share.head_bytes else ()
+        current = new((architecture.vocabulary, settings.outputs), normed, *head)
+        current = inplace(current) if work.traits.softcap else current
+    graph.expand(current)
+    return graph.buffer_bytes(share.copies)
+
+
+@functools.lru_cache(maxsize=1024)
+def inputs_bytes(architecture: Architecture, settings: LlamaSettings, copies: int = 1) -> int:
+    """Bytes of the compute buffer in main memory when GPUs do the layers: what goes to them."""
+    graph = Graph()
+    vectors = _vectors_on_host(graph, architecture.embedding, settings)
+    _work(graph, architecture, settings)
+    made = sum(node.size for node in graph.nodes if node.view_of is None)
+    extra = architecture.per_layer_embedding * architecture.layers * settings.tokens * FLOAT
+    inputs = sum(tensor.size for tensor in graph.inputs)
+    rows = 2 * vectors.size if settings.build >= MIXED_INPUT else vectors.size
+    return inputs * copies + min(made, rows) + extra
+
+
+def _vectors_on_host(graph: Graph, embedding: int, settings: LlamaSettings) -> Tensor:
+    """The tokens' vectors, read from the embedding; beside them the places for vectors given instead."""
+    tokens = settings.tokens
+    layout, size = (embedding, tokens), embedding * tokens * FLOAT
+    ids = graph.input(tokens * FLOAT)
+    if settings.build >= EMBEDDING_INPUT:
+        graph.input(size, layout)
+    if settings.build < MIXED_INPUT:
+        return graph.expand(new(layout, ids))
+    others, slots = graph.input(tokens * FLOAT), graph.input(tokens * _LONG)
+    mixed = graph.input(size, layout)
+    vectors = graph.expand(new(layout, ids))
+    _written(graph, new(layout, others), slots, new(layout, mixed))
+    return vectors
+
+
+def _written(graph: Graph, rows: Tensor, slots: Tensor, whole: Tensor) -> None:
+    """Rows written into a tensor that nobody reads, so that its place is never free again (`ggml_set_rows`)."""
+    graph.expand(Tensor(0, whole.layout, (rows, slots, whole), view_of=whole))
+
+
+def _vectors_on_gpu(graph: Graph, embedding: int, settings: LlamaSettings) -> Tensor:
+    """The tokens' vectors, copied from main memory."""
+    layout, size = (embedding, settings.tokens), embedding * settings.tokens * FLOAT
+    if settings.build >= MIXED_INPUT:
+        rows, slots = graph.input(size, layout), graph.input(settings.tokens * _LONG)
+        _written(graph, rows, slots, new(layout, graph.input(size, layout)))
+    return graph.input(size, layout)
+
+
+def _work(graph: Graph, architecture: Architecture, settings: LlamaSettings) -> tuple[Work, Tensor]:
+    """What all layers read, as inputs of the graph; and the tokens whose results are wanted."""
+    tokens = settings.tokens
+    positions = graph.input(tokens * FLOAT)
+    with_state = (False,) * architecture.layers if architecture.state_beside_attention else architecture.recurrent
+    kept = zip(architecture.windows, with_state, strict=True)
+    windows = dict.fromkeys(window for window, state in kept if not state)
+    masks = {window: _mask(graph, settings, window) for window in windows}
+    cells = graph.input(tokens * _LONG)
+    by_row = settings.flash_attention or settings.build < CELL_NUMBERS
+    wide = 1 if by_row else _value_width(architecture)
+    value_cells = graph.input(tokens * _LONG * wide)
+    copies = (
+        graph.input(settings.slots * FLOAT)
+        if any(architecture.recurrent) or architecture.state_beside_attention
+        else positions
+    )
+    chosen = graph.input(settings.outputs * FLOAT, (settings.outputs,))
+    work = Work(graph, architecture, settings, traits(architecture.name), positions, masks, cells, value_cells, copies)
+    return work, chosen
+
+
+def _mask(graph: Graph, settings: LlamaSettings, window: int) -> Tensor:
+    """Which cells each token sees; earlier builds made 32 bits of it and cast them."""
+    cells, tokens = settings.window_cells(window), settings.tokens
+    if not settings.flash_attention:
+        return graph.input(cells * tokens * FLOAT)
+    if settings.build >= FEW_OUTPUTS:
+        return graph.input(cells * tokens * _HALF)
+    wide = graph.input(cells * tokens * FLOAT)
+    return Tensor(cells * tokens * _HALF, (cells, tokens), (wide,))
+
+
+def _value_width(architecture: Architecture) -> int:
+    return max(architecture.kv_heads_by_layer or (architecture.kv_heads,)) * (
+        architecture.value_head_dim or architecture.head_dim
+    )
+
+
+def _per_layer(work: Work, current: Tensor, *, on_gpu: bool) -> Tensor:
+    """Embeddings of all layers for each token, and what is projected from the token's own (Gemma 3n and 4)."""
+    architecture, tokens = work.architecture, work.tokens
+    width = architecture.per_layer_embedding * architecture.layers
+    size = width * tokens * FLOAT
+    chosen = work.graph.input(size, (width, tokens)) if on_gpu else new((width, tokens), work.positions)
+    chosen = inplace(reshape(chosen, (architecture.per_layer_embedding, architecture.layers, tokens)))
+    work.graph.expand(chosen)
+    projected = reshape(
+        inplace(work.matrix(current, width)), (architecture.per_layer_embedding, architecture.layers, tokens)
+    )
+    summed = inplace(inplace(weighted(projected), chosen))
+    summed.children += 0 if on_gpu else 1  # on a CPU its place is not used again: build 11669, Gemma 4
+    return new((width, tokens), part(summed, (architecture.per_layer_embedding, tokens, architecture.layers)))
+
+
+@functools.lru_cache(maxsize=2048)
+def representatives(architecture: Architecture, start: int, end: int) -> tuple[int, ...]:
+    """Numbers that stand for the layers `start` to `end`: of each kind after each kind the first ones, and the last.
+
+    The first layer of its kind stands for every layer of the kind, so that like parts give the same numbers.
+    """
+    names, kinds = _kinds(architecture)
+    found, seen = [], dict[tuple[int, int], int]()
+    before = -1
+    # Holes that one kind of layer leaves are filled by another in a later round
+    repeats = _REPEATS if len(names) > 1 or any(architecture.recurrent) else 1
+    for number in range(start, end):
+        kind = kinds[number]
+        count = seen[before, kind] = seen.get((before, kind), 0) + 1
+        if count <= repeats or number == end - 1:
+            found.append(names[kind])
+        before = kind
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=256)
+def _kinds(architecture: Architecture) -> tuple[Sequence[int], Sequence[int]]:
+    """The first layer of each kind, and the kind of each layer."""
+    known: dict[object, int] = {}
+    names: list[int] = []
+    kinds: list[int] = []
+    windows, recurrent = architecture.windows, architecture.recurrent
+    for layer in range(architecture.layers):
+        kind = (
+            windows[layer],
+            recurrent[layer],
+            layer < architecture.dense_layers,
+            architecture.kv_heads_by_layer[layer] if architecture.kv_heads_by_layer else 0,
+            architecture.feed_forward_by_layer[layer] if architecture.feed_forward_by_layer else 0,
+            layer < architecture.layers - architecture.shared_kv_layers,
+        )
+        if kind not in known:
+            known[kind] = len(names)
+            names.append(layer)
+        kinds.append(known[kind])
+    return tuple(names), tuple(kinds)
