@@ -1,0 +1,1 @@
+"""Synthetic models of real architectures, what llama-server allocates for them, and how near estimates come."""
