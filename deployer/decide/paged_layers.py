@@ -1,0 +1,115 @@
+"""What each layer of a model keeps in an engine with paged KV caches, and in how many bytes an element.
+
+Sources: vLLM 0.32 v1/kv_cache_interface.py (pages), model_executor/layers/mamba/mamba_utils.py (states);
+SGLang 0.5.23 srt/model_executor/pool_configurator.py, srt/configs (states); which KV types run where: see `kv_types`.
+"""
+
+import functools
+
+from deployer.decide.candidates import Candidate
+from deployer.decide.paged_pool import Layer
+from deployer.decide.rules_quantization import weakest
+from deployer.decide.version import capability
+from deployer.decide.weights import value_dim
+from deployer.types import Architecture
+
+_EIGHT_BITS = ("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fn", "int8", "q8_0")
+_HALF, _FULL = 2, 4
+
+HALF_STATES = (
+    *("qwen3next", "falcon-h1", "granitehybrid", "granite-hybrid", "jamba", "mamba", "mamba2", "plamo2", "lfm2"),
+    "lfm2moe",
+)
+"""Models whose state vLLM keeps in the type of the model (`mamba_ssm_cache_dtype` "auto"); the others' is of 32 bits,
+as Qwen 3.5 and Nemotron-H ask (model_executor/models/config.py). SGLang keeps all in 32 bits."""
+
+FLASHINFER_HEADS = (64, 128, 256, 512)
+_FP8, _HOPPER, _AMPERE = (8, 9), (9, 0), (8, 0)
+_FP8_GFX = ("gfx942", "gfx950")
+
+
+def element_bytes(kv_type: str) -> float:
+    """Bytes of one element of the cache; `auto` is the model's own type, of 16 bits."""
+    if kv_type.startswith("nvfp4"):
+        return 4.5 / 8
+    return 1.0 if kv_type in _EIGHT_BITS else 2.0
+
+
+def kv_types(candidate: Candidate, architecture: Architecture) -> tuple[str, ...]:
+    """`auto`, and the type of 8 bits that this engine can use on these GPUs for this model.
+
+    vLLM 0.32: Triton needs 8.9 for it (v1/attention/backends/triton_attn.py); from 8.0 on FlashInfer has it, for some
+    head sizes, and one window for all layers (flashinfer.py); latent attention has it from Hopper on. SGLang 0.5.23:
+    `fp8_e4m3` from 8.9 on, before that `fp8_e5m2` (docs.sglang.io quantized_kv_cache). TensorRT-LLM 1.2: Ampere and
+    newer (docs/source/features/quantization.md). AMD: targets with FP8. None on processors, nor in TGI.
+    """
+    device, engine = weakest(candidate.devices), candidate.engine.engine
+    if not candidate.devices or engine not in ("vllm", "sglang", "tensorrt-llm"):
+        return ("auto",)
+    if candidate.image.accelerator == "rocm" and all(item.gpu.gfx in _FP8_GFX for item in candidate.devices):
+        return "auto", "fp8" if engine == "vllm" else "fp8_e4m3"
+    if candidate.image.accelerator != "cuda" or device is None:
+        return ("auto",)
+    own = capability(device.gpu.compute_capability or "")
+    if own < (_HOPPER if architecture.kv_lora_rank else _AMPERE) or (own < _FP8 and not _in_flashinfer(architecture)):
+        return ("auto",)
+    if engine == "sglang":
+        return "auto", "fp8_e4m3" if own >= _FP8 else "fp8_e5m2"
+    return "auto", "fp8"
+
+
+def _in_flashinfer(architecture: Architecture) -> bool:
+    return architecture.head_dim in FLASHINFER_HEADS and not any(architecture.windows)
+
+
+@functools.lru_cache(maxsize=512)
+def layers_of(architecture: Architecture, engine: str, *, ranks: int, kv_type: str) -> tuple[Layer, ...]:
+    """What one of `ranks` GPUs keeps in each layer.
+
+    Heads are repeated where there are fewer than GPUs; a latent row is held by every one; a state is divided. A window
+    counts where only some layers have it; where all do, engines differ, and all tokens are assumed to stay. Layers that
+    only draft keep nothing, nor do those that read the keys of others, in vLLM.
+    """
+    state, size = _state_bytes(architecture, engine) // ranks, element_bytes(kv_type)
+    some = architecture.sliding_pattern or architecture.window_layers
+    windows = architecture.windows if some else (0,) * architecture.layers
+    silent = architecture.nextn_layers + (architecture.shared_kv_layers if engine == "vllm" else 0)
+    beside, keeping = architecture.state_beside_attention, architecture.layers - silent
+    found = []
+    for place, (window, recurrent) in enumerate(zip(windows, architecture.recurrent, strict=True)):
+        row = 0 if recurrent and not beside else int(_row_elements(architecture, ranks, place, window) * size)
+        row += 0 if recurrent else _indexer_bytes(architecture, place)
+        made = Layer(token_bytes=row, window=window if row else 0, state_bytes=state if recurrent or beside else 0)
+        found.append(made if place < keeping else Layer())
+    return tuple(found)
+
+
+def _row_elements(architecture: Architecture, ranks: int, place: int, window: int) -> int:
+    """Elements of one token in one layer: keys and values of this rank's heads, or one latent row without values."""
+    if architecture.kv_lora_rank:
+        return architecture.kv_lora_rank + architecture.rope_head_dim
+    own, keys, values = architecture.kv_heads_by_layer, architecture.head_dim, value_dim(architecture)
+    if window and architecture.head_dim_swa:
+        keys = architecture.head_dim_swa
+        values = architecture.value_head_dim_swa or keys
+    heads = own[place] if own else architecture.kv_heads
+    return (max(heads // ranks, 1) if heads else 0) * (keys + values)
+
+
+def _indexer_bytes(architecture: Architecture, place: int) -> int:
+    """Bytes of a token's indexer key: 8 bits an element, and a scale of 32 for every 128."""
+    size, own = architecture.indexer_head_dim, architecture.indexer_layers
+    return size + size // 128 * _FULL if size and (not own or own[place]) else 0
+
+
+def _state_bytes(architecture: Architecture, engine: str) -> int:
+    """Bytes of one state: the convolution's in 16 bits, the recurrent one in its own type."""
+    if architecture.short_conv_cache:
+        return (architecture.short_conv_cache - 1) * architecture.embedding * _HALF
+    kernel = max(architecture.ssm_conv_kernel - 1, 0)
+    if square := architecture.delta_head_dim or architecture.linear_head_dim:
+        convolution = 3 * kernel * architecture.heads * architecture.delta_head_dim
+        return convolution * _HALF + architecture.heads * square**2 * _FULL
+    inner, size = architecture.ssm_inner_size, architecture.ssm_state_size
+    width = _HALF if engine == "vllm" and architecture.name in HALF_STATES else _FULL
+    return kernel * (inner + 2 * architecture.ssm_groups * size) * _HALF + inner * size * width
