@@ -1,56 +1,152 @@
-"""How fast it will about be. Decoding is bound by memory bandwidth: every weight is read once a token."""
+"""How fast it will about be, as ranges: every token reads the weights, and every user adds arithmetic. Pure.
+
+A step gives each of n users one token. It takes, place after place (rates.py: what each reaches),
+
+    begin + max(read(n), each * arithmetic) + each * arithmetic * (n - 1) + exchange * n
+
+where read(n) is the weights once, of experts those that n users touch, and each user's conversation. The first user's
+arithmetic hides behind reading; llama.cpp measured with 1 to 16 users shows that the others' does not. A prompt is read
+in pieces: arithmetic for each token, behind which the weights are read once a piece.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
 
 from deployer.decide.candidates import Candidate
-from deployer.decide.host import short_name
+from deployer.decide.rates import ALLOWANCE, KNOWN, MEASURED
 from deployer.decide.settings import Sizing
-from deployer.decide.version import capability
-from deployer.types import Accelerator, HostFacts, SpeedEstimate
+from deployer.decide.steps import Place, places
+from deployer.types import HostFacts, ModelSpec, SpeedEstimate
 
-EFFICIENCY: dict[Accelerator, float] = {"cuda": 0.58, "rocm": 0.5, "vulkan": 0.45, "sycl": 0.4, "cpu": 0.6}
-"""Part of the bandwidth that decoding reaches. CUDA: 0.63 on P40 (llama.cpp#4766), about 0.6 on RTX 4090; CPU: 150
-tokens/s of a 98 MB model on 2 cores. The others are our allowance."""
+PIECE = 512
+"""Tokens of a prompt that are read at once: llama-server's `--ubatch-size`; others take more, which changes little."""
 
-PAGED_CPU = 0.37
-"""The same of engines on PyTorch: SGLang 0.5.23 reads 270 MB a token 34 times a second where llama-server reads 98 MB
-150 times (SmolLM2-135M on the same 2 cores)."""
+EACH = {"slots": 2.5, "paged_kv": 1.0}
+"""A token of a further user costs so many of a prompt: llama.cpp's kernels for few tokens reach less of the arithmetic.
+RTX 3090, 8B Q4_0: 6.4, 7.2, 8.5, 13.7, 15.3 ms for 1, 2, 4, 8 and 16 users (llama.cpp#15802, #8278)."""
 
-CPU_GB_S = 25
-"""Assumed bandwidth of one NUMA node: a desktop's two channels give 40 to 50, a virtual machine less."""
-
-SHARING = {("slots", "gpu"): 0.15, ("slots", "cpu"): 0.55, ("paged_kv", "gpu"): 0.03, ("paged_kv", "cpu"): 0.4}
-"""n users get n / (1 + s * (n - 1)) times the tokens of one. llama-server on a CPU: 258 tokens/s for 8 against 158 for
-1, measured. The rest is our allowance: on GPUs batches read the weights once for all, and engines with paged KV caches
-lose little until hundreds of sequences; on a CPU all share its arithmetic. (SGLang 0.5.23 on a CPU has 177 for 8
-against 34 for 1, with a model so small that most of the 1 is overhead.)"""
-
-TENSOR_PARALLEL = 0.75
-"""Part of its efficiency that a GPU keeps when it waits for the others twice a layer (PCIe); our allowance."""
-
-PROMPT_TENSOR_CORES, PROMPT_GPU, PROMPT_CPU = 30, 12, 3
-"""Prompt tokens are computed in batches: so many times faster than decoding, roughly."""
-
-_TENSOR_CORES = (7, 0)
+MEASURED_USERS = {"slots": 16, "paged_kv": 1}
+"""With more users than these our sources have no measurement, so the range is wide."""
 
 
-def estimate(candidate: Candidate, host: HostFacts, sizing: Sizing) -> SpeedEstimate:
-    """Tokens a second for one user, for all slots together and for reading prompts; None where unknown."""
-    seconds, basis = _seconds_per_token(candidate, host, sizing)
-    if seconds is None:
-        return SpeedEstimate(prompt_tokens_per_s=None, decode_tokens_per_s=None, total_tokens_per_s=None, basis=basis)
-    decode, slots = 1 / seconds, sizing.offer.slots
-    on_host = sizing.offloaded < sizing.layers or sizing.settings.cpu_moe_layers > 0
-    sharing = SHARING[("paged_kv" if candidate.engine.memory == "paged_kv" else "slots", "cpu" if on_host else "gpu")]
-    return SpeedEstimate(
-        prompt_tokens_per_s=_shown(decode * _prompt_factor(candidate, on_host=on_host)),
-        decode_tokens_per_s=_shown(decode),
-        total_tokens_per_s=_shown(decode * slots / (1 + sharing * (slots - 1))),
-        basis=basis,
+def estimate(candidate: Candidate, host: HostFacts, sizing: Sizing, model: ModelSpec) -> SpeedEstimate:
+    """Tokens a second for one user, for all slots together and for reading prompts; None where unknown.
+
+    Users share their copy of the model, and the stages of a pipeline work on as many groups of users.
+    """
+    found = places(candidate, host, sizing, model)
+    if isinstance(found, str):
+        return SpeedEstimate(prompt_tokens_per_s=None, decode_tokens_per_s=None, total_tokens_per_s=None, basis=found)
+    slots, settings = sizing.offer.slots, sizing.settings
+    together = -(-slots // (settings.data_parallel * settings.pipeline_parallel))
+    kind = "paged_kv" if candidate.engine.memory == "paged_kv" else "slots"
+    each, used = EACH[kind], _used(sizing)
+    reading = max(place.rate.reading for place in found)
+    arithmetic = max(place.rate.arithmetic for place in found)
+    made = SpeedEstimate(
+        prompt_tokens_per_s=shown(1 / prompt_seconds(found)),
+        decode_tokens_per_s=shown(1 / step_seconds(found, 1, used, each=each)),
+        total_tokens_per_s=shown(slots / step_seconds(found, together, used, each=each)),
+        basis=f"bytes and arithmetic of a token ({', '.join(dict.fromkeys(place.rate.told for place in found))})",
+    )
+    crowded = ALLOWANCE if together > MEASURED_USERS[kind] else KNOWN
+    return ranged(made, decode=reading, total=max(reading, arithmetic, crowded), prompt=arithmetic)
+
+
+def step_seconds(found: Sequence[Place], users: int, used: float, *, each: float) -> float:
+    """Seconds until each of `users` of one copy has a token: the formula above, of `used` experts for one token."""
+    touched, seconds = 1 - (1 - used) ** users, 0.0
+    for place in found:
+        read = place.dense_s + place.experts_s * touched + place.cache_s * users
+        one = each * place.arithmetic_s
+        seconds += place.begin_s + max(read, one) + one * (users - 1) + place.exchange_s * users
+    return seconds
+
+
+def prompt_seconds(found: Sequence[Place]) -> float:
+    """Seconds for each token of a long prompt, read in pieces; layers in main memory where it is done sooner."""
+    seconds, fastest = 0.0, max(place.rate.operations_per_s for place in found)
+    for place in found:
+        read = (place.dense_s + place.experts_s) / PIECE
+        here = place.begin_s / PIECE + max(place.arithmetic_s, read) + place.exchange_s
+        there = place.upload_s / PIECE + place.arithmetic_s * place.rate.operations_per_s / fastest
+        seconds += min(here, there) if place.upload_s else here
+    return seconds
+
+
+def ranged(speed: SpeedEstimate, *, decode: float, total: float, prompt: float) -> SpeedEstimate:
+    """The estimate with its ranges: each number divided and multiplied by how far off it may be."""
+    return msgspec.structs.replace(
+        speed,
+        decode_low=_times(speed.decode_tokens_per_s, 1 / decode),
+        decode_high=_times(speed.decode_tokens_per_s, decode),
+        total_low=_times(speed.total_tokens_per_s, 1 / total),
+        total_high=_times(speed.total_tokens_per_s, total),
+        prompt_low=_times(speed.prompt_tokens_per_s, 1 / prompt),
+        prompt_high=_times(speed.prompt_tokens_per_s, prompt),
+        evidence=_WORDS[decode],
     )
 
 
-def _shown(tokens_per_s: float) -> float:
+_WORDS = {
+    MEASURED: "measured here",
+    KNOWN: "cards of this kind were measured",
+    ALLOWANCE: "nobody measured such a machine, so half to twice as many",
+}
+
+
+def corrected(
+    formula: SpeedEstimate, factors: tuple[float, float], spreads: tuple[float | None, float | None], how: str
+) -> SpeedEstimate:
+    """The formula's numbers times what measurements say of (decode, prompt), with the ranges that follow.
+
+    `spreads`: how far off a measured number may be; None where it was not measured, and the formula's range stays.
+    """
+    (factor, prompt_factor), (decode, prompt) = factors, spreads
+    made = msgspec.structs.replace(
+        formula,
+        prompt_tokens_per_s=_times(formula.prompt_tokens_per_s, prompt_factor),
+        decode_tokens_per_s=_times(formula.decode_tokens_per_s, factor),
+        total_tokens_per_s=_times(formula.total_tokens_per_s, factor),
+        basis=f"{formula.basis}; {how}",
+        factor=factor,
+        prompt_factor=prompt_factor,
+    )
+    was = _spread(formula.decode_tokens_per_s, formula.decode_high)
+    total = _spread(formula.total_tokens_per_s, formula.total_high)
+    return ranged(
+        made,
+        decode=was if decode is None else decode,
+        total=total if decode is None else min(max(decode, KNOWN), total),
+        prompt=_spread(formula.prompt_tokens_per_s, formula.prompt_high) if prompt is None else prompt,
+    )
+
+
+def _spread(middle: float | None, high: float | None) -> float:
+    """Which of the three it was."""
+    ratio = high / middle if middle and high else ALLOWANCE
+    return min(_WORDS, key=lambda known: abs(known - ratio))
+
+
+def shown(tokens_per_s: float) -> float:
     """One decimal, and two below one token a second."""
     return round(tokens_per_s, 1 if tokens_per_s >= 1 else 2)
+
+
+def _times(tokens_per_s: float | None, factor: float) -> float | None:
+    return None if tokens_per_s is None else shown(tokens_per_s * factor)
+
+
+def about(number: float) -> str:
+    """`about 45` or `about 0.45`: two digits, because more would be false."""
+    return f"about {two_digits(number)}"
+
+
+def two_digits(number: float) -> str:
+    """`1500`, `45`, `4.5`, `0.45`."""
+    rounded = float(f"{number:.2g}")
+    return f"{rounded:.0f}" if rounded.is_integer() else f"{rounded:g}"
 
 
 def per_user(speed: SpeedEstimate, slots: int) -> float | None:
@@ -58,55 +154,6 @@ def per_user(speed: SpeedEstimate, slots: int) -> float | None:
     return None if speed.total_tokens_per_s is None else speed.total_tokens_per_s / slots
 
 
-def _seconds_per_token(candidate: Candidate, host: HostFacts, sizing: Sizing) -> tuple[float | None, str]:
-    """Time of one token: bytes on each device over its bandwidth, one device after the other.
-
-    With tensor parallelism all devices read their part at once, and wait for each other twice a layer.
-    """
-    read, start, told = 0.0, sizing.layers - sizing.offloaded, []
-    ranks = sizing.settings.tensor_parallel
-    for device, count in zip(candidate.devices, sizing.counts, strict=True):
-        if device.known is None:
-            return None, f"memory bandwidth of {short_name(device.gpu)} unknown"
-        efficiency = EFFICIENCY[candidate.image.accelerator] * (TENSOR_PARALLEL if ranks > 1 else 1)
-        size = (_weights_read(sizing, start, start + count) / ranks + _cache_read(sizing, start, start + count)) / ranks
-        read += size / (device.known.bandwidth_gb_s * 1e9 * efficiency)
-        told.append(f"{short_name(device.gpu)} {device.known.bandwidth_gb_s} GB/s at {efficiency:.0%}")
-        start += count if ranks == 1 else 0
-    kept = sizing.layers - sizing.offloaded
-    if kept or sizing.settings.cpu_moe_layers:
-        bandwidth = CPU_GB_S * max(host.cpu.numa_nodes or 1, 1)
-        size = _weights_read(sizing, 0, kept) + _cache_read(sizing, 0, kept) + _experts_read(sizing)
-        efficiency = PAGED_CPU if candidate.engine.memory == "paged_kv" else EFFICIENCY["cpu"]
-        read += size / (bandwidth * 1e9 * efficiency)
-        told.append(f"main memory assumed {bandwidth} GB/s at {efficiency:.0%}")
-    return read, f"rough: bytes read a token over memory bandwidth ({', '.join(dict.fromkeys(told))})"
-
-
-def _weights_read(sizing: Sizing, start: int, end: int) -> float:
-    """Bytes of weights of items `start` to `end` (layers, then the output), without idle experts."""
-    layers = sizing.weights.layout.layer_bytes
-    output = sizing.weights.output_bytes if start <= len(layers) < end else 0
-    return sum(layers[start:end]) * sizing.weights.active_layer_share + output
-
-
-def _cache_read(sizing: Sizing, start: int, end: int) -> float:
-    """Half of one conversation's KV cache in these layers: as much as is read on average."""
-    return sum(sizing.kv_bytes[start:end]) / 2
-
-
-def _experts_read(sizing: Sizing) -> float:
-    """Bytes of the used experts that are in main memory although their layer is on a GPU.
-
-    They are counted on the GPU as well, so the estimate is a little too slow.
-    """
-    weights, count = sizing.weights, sizing.settings.cpu_moe_layers
-    active = weights.active_layer_share - (1 - weights.expert_share)
-    return sum(weights.layout.layer_bytes[:count]) * max(active, 0.0)
-
-
-def _prompt_factor(candidate: Candidate, *, on_host: bool) -> int:
-    if on_host:
-        return PROMPT_CPU
-    weakest = min(capability(device.gpu.compute_capability or "0") for device in candidate.devices)
-    return PROMPT_TENSOR_CORES if weakest >= _TENSOR_CORES else PROMPT_GPU
+def _used(sizing: Sizing) -> float:
+    share, active = sizing.weights.expert_share, sizing.weights.active_layer_share
+    return max(active - (1 - share), 0.0) / share if share else 0.0
