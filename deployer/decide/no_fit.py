@@ -1,6 +1,7 @@
 """When nothing can run: the nearest miss first, and every reason."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -10,17 +11,27 @@ from deployer.errors import NoFitError
 from deployer.types import ModelSpec, Rejection, Request
 
 
-def no_fit(request: Request, model: ModelSpec, considered: Considered) -> NoFitError:
-    """The refusal: the nearest miss first, every reason in `details`."""
+def no_fit(
+    request: Request,
+    model: ModelSpec,
+    considered: Considered,
+    would_fit: Mapping[str, object] | None = None,
+    together: Mapping[str, object] | None = None,
+) -> NoFitError:
+    """The refusal: the nearest miss first, every reason in `details`.
+
+    `would_fit`: by setting, the nearest value that would do alone; `together`: values that would do (ways_out.py).
+    """
     rejected = [msgspec.to_builtins(item) for item in considered.rejected]
-    details = {"rejected": rejected, "warnings": list(considered.warnings)}
+    details: dict[str, object] = {"rejected": rejected, "warnings": list(considered.warnings)}
+    details |= {"would_fit": dict(would_fit or {}), "would_fit_together": dict(together or {})}
     near = _nearest(considered)
     if near is not None:
         candidate = near.candidate
         return NoFitError(
             f"nothing on this host can serve {model.name}; nearest: {candidate.image.id} on "
             f"{describe(candidate.devices)}: {near.reason}",
-            hint=_memory_hint(request),
+            hint=_memory_hint(request, would_fit or {}, together or {}),
             details=details,
         )
     if not considered.rejected:
@@ -86,10 +97,29 @@ def _nearest(considered: Considered) -> NearMiss | None:
     return min(considered.near, key=lambda item: item.shortage.missing_mib, default=None)
 
 
-def _memory_hint(request: Request) -> str:
+def _memory_hint(request: Request, would_fit: Mapping[str, object], together: Mapping[str, object]) -> str:
+    table = f"the table of what fits: deployer fit {shlex.quote(request.model)}"
+    if would_fit:
+        any_one = " or ".join(_flags(would_fit))
+        return f"{'any one of these' if len(would_fit) > 1 else 'this'} would fit: {any_one}; {table}"
+    if together:
+        return f"no single change is enough; these together would fit: {' '.join(_flags(together))}; {table}"
     ways = ["a smaller model or quantization"]
     if request.context is not None:
         ways.append(f"--context below {request.context}")
     if request.users > 1:
         ways.append(f"fewer than {request.users} --users")
-    return "try " + ", ".join(ways) + "; the table of what fits: deployer fit MODEL"
+    return "try " + ", ".join(ways) + f"; {table}"
+
+
+_FLAGS = {"context": "context", "quantization": "quant", "gpus": "gpus", "kv_type": "kv-type", "slots": "slots"}
+
+
+def _flags(found: Mapping[str, object]) -> list[str]:
+    return [f"--{_FLAGS[name]} {_typed(value)}" for name, value in found.items()]
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(str(index) for index in value) or "none"
+    return str(value)

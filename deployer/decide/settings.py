@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +18,39 @@ SLOTS_PER_CORE = 4
 """On CPUs alone, more streams than this only wait for each other (258 tokens/s with 8 slots on 2 cores, 158 with 1)."""
 
 FALLBACK_THREADS = 4
+
+MOST_SLOTS = {"llama.cpp": 64}
+MOST_SLOTS_PAGED = 256
+"""Slots that are planned for by themselves, by memory model; vLLM: its own default on cards below 70 GiB."""
+
+KV_TYPES = ("f16", "q8_0")
+
+
+class Sacrifice(NamedTuple):
+    """Something that may be given up: its name, what one step of it counts, and what it means.
+
+    `kind`: steps of an offer are tried in order. Ways to place the layers are tried in order for every offer, and they
+    and forms of the model cost speed and quality, so what is found is weighed in points (score.py).
+    """
+
+    name: str
+    cost: int
+    kind: Literal["offer", "placement", "model"]
+    words: str
+
+
+SACRIFICES = (
+    Sacrifice("context", 1, "offer", "less context, where none was asked for: 8192, then 4096, then 2048 tokens"),
+    Sacrifice("kv-type", 2, "offer", "keys and values in fewer bits, where no type was asked for: half the memory"),
+    Sacrifice("slots", 4, "offer", "fewer users at once, halved down to one, where no number of slots was asked for"),
+    Sacrifice("experts", 0, "placement", "experts of the first layers in main memory, as few as possible"),
+    Sacrifice("layers", 0, "placement", "the first layers in main memory, as few as possible"),
+    Sacrifice("quantization", 0, "model", "fewer bits for the weights, where no quantization was asked for"),
+)
+"""The order of sacrifice, the cheapest first (docs/decisions/0011). What was asked for is never given up: with
+`--context`, `--kv-type`, `--slots`, `--quant` or `--gpus` there is no other to try, and the plan is refused instead."""
+
+_COST = {sacrifice.name: sacrifice.cost for sacrifice in SACRIFICES}
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -51,8 +85,11 @@ class Sizing(msgspec.Struct, frozen=True):
 
     @property
     def offloaded(self) -> int:
-        """Layers on GPUs, the output counted as one; with tensor parallelism every GPU has a part of each."""
-        return self.counts[0] if self.settings.tensor_parallel > 1 else sum(self.counts)
+        """Layers on GPUs, the output counted as one; with tensor parallelism every GPU has a part of each.
+
+        Every copy of a data parallel server has all of them.
+        """
+        return sum(self.counts) // (self.settings.tensor_parallel * self.settings.data_parallel)
 
 
 class Shortage(msgspec.Struct, frozen=True):
@@ -70,34 +107,57 @@ class Shortage(msgspec.Struct, frozen=True):
 Estimator = Callable[[Candidate, HostFacts, ModelSpec, Request, Weights], tuple[Sizing, ...] | Shortage]
 
 
-@functools.lru_cache(maxsize=64)
-def offers(slots: int, contexts: tuple[int, ...], kv_types: tuple[str, ...] = ("f16", "q8_0")) -> tuple[Offer, ...]:
-    """Best first: a slot for each user and the whole context; then less context, then q8_0, then fewer slots.
+def wanted_offers(
+    candidate: Candidate,
+    host: HostFacts,
+    architecture: Architecture,
+    request: Request,
+    kv_types: tuple[str, ...] = KV_TYPES,
+) -> tuple[Offer, ...]:
+    """What to try, the best first, in the order of SACRIFICES. `kv_types`: what this engine may fall back to.
 
-    Every step says what was given up.
+    What the request says stands alone: its context, its slots and its KV type are in every offer as they are. An
+    engine falls back only to types that it can be told.
     """
-    steps = itertools.product(range(slots.bit_length()), kv_types, enumerate(contexts))
-    return tuple(
-        _offer(slots, halvings, (kv_type, kv_types[0]), step, (context, contexts[0]))
-        for halvings, kv_type, (step, context) in steps
-    )
+    engine = candidate.engine
+    slots = wanted_slots(candidate, host, request)
+    lesser = tuple(kv_type for kv_type in kv_types[1:] if kv_type in engine.kv_types)
+    types = (kv_types[0], *lesser) if request.kv_type is None else (request.kv_type,)
+    return offers(slots, wanted_contexts(architecture, request), types, fixed_slots=request.slots is not None)
 
 
-def _offer(slots: int, halvings: int, kv_type: tuple[str, str], step: int, context: tuple[int, int]) -> Offer:
-    """One offer; of the pairs, the second is the best."""
-    now, given_up = max(slots >> halvings, 1), []
-    other = kv_type[0] != kv_type[1]
-    if step:
-        given_up.append(f"{context[0]} tokens of context instead of {context[1]}")
-    if other:
-        given_up.append(f"KV cache in {kv_type[0]} instead of {kv_type[1]} (half the memory, slightly less exact)")
-    if halvings:
-        given_up.append(f"{now} of {slots} users served at once; the others wait their turn")
-    return Offer(now, context[0], kv_type[0], step + 2 * other + 4 * halvings, tuple(given_up))
+@functools.lru_cache(maxsize=256)
+def offers(
+    slots: int, contexts: tuple[int, ...], kv_types: tuple[str, ...] = KV_TYPES, *, fixed_slots: bool = False
+) -> tuple[Offer, ...]:
+    """Best first: a slot for each user and the whole context; then the steps of SACRIFICES, and their combinations.
+
+    Every step says what was given up. `fixed_slots`: their number is never halved.
+    """
+    steps = {"context": len(contexts), "kv-type": len(kv_types), "slots": 1 if fixed_slots else slots.bit_length()}
+    names = [sacrifice.name for sacrifice in reversed(SACRIFICES) if sacrifice.kind == "offer"]
+    found = []
+    for taken in itertools.product(*(range(steps[name]) for name in names)):
+        down = dict(zip(names, taken, strict=True))
+        context, kv_type = contexts[down["context"]], kv_types[down["kv-type"]]
+        now = max(slots >> down["slots"], 1)
+        said = []
+        if down["context"]:
+            said.append(f"{context} tokens of context instead of {contexts[0]}")
+        if down["kv-type"]:
+            said.append(f"KV cache in {kv_type} instead of {kv_types[0]} (half the memory, slightly less exact)")
+        if down["slots"]:
+            said.append(f"{now} of {slots} users served at once; the others wait their turn")
+        cost = sum(_COST[name] * count for name, count in down.items())
+        found.append(Offer(now, context, kv_type, cost, tuple(said)))
+    return tuple(found)
 
 
-def wanted_slots(candidate: Candidate, host: HostFacts, request: Request, *, most: int) -> int:
-    """A slot for each user, up to `most`; on CPUs alone up to 4 a core."""
+def wanted_slots(candidate: Candidate, host: HostFacts, request: Request) -> int:
+    """The asked number of slots, else one for each user, up to MOST_SLOTS for each copy; on CPUs up to 4 a core."""
+    if request.slots is not None:
+        return request.slots
+    most = MOST_SLOTS.get(candidate.engine.memory, MOST_SLOTS_PAGED) * candidate.data_parallel
     cap = most if not candidate.on_cpu else min(most, SLOTS_PER_CORE * threads(host))
     return max(min(request.users, cap), 1)
 
