@@ -4,5 +4,16 @@ from deployer.decide.hashing import plan_hash
 from deployer.decide.host import complete
 from deployer.decide.plan import make_plan
 from deployer.decide.report import report_engines
+from deployer.decide.sharing import describe_taken, device_shares, host_after, portion, taken
 
-__all__ = ["complete", "make_plan", "plan_hash", "report_engines"]
+__all__ = [
+    "complete",
+    "describe_taken",
+    "device_shares",
+    "host_after",
+    "make_plan",
+    "plan_hash",
+    "portion",
+    "report_engines",
+    "taken",
+]

@@ -30,11 +30,22 @@ class Device(msgspec.Struct, frozen=True):
     known: GpuModel | None = None
 
 
+def has_tensor_cores(device: Device) -> bool:
+    """Whether an NVIDIA GPU multiplies matrices in hardware: from 7.0 on, but for Turing's smallest chips."""
+    if device.known is not None and device.known.tensor_cores is not None:
+        return device.known.tensor_cores
+    return capability(device.gpu.compute_capability or "") >= _TENSOR_CORES
+
+
+_TENSOR_CORES = (7, 0)
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """One thing that could be started. No devices: the CPU, or a GPU image on a host without a GPU for it.
 
     `unavailable` says why the image cannot be had; None when it can, or when an older verified one stands in, whose
-    version is `stands_in`. `advisories` are the known vulnerabilities of the engine.
+    version is `stands_in`. `advisories` are the known vulnerabilities of the engine. The devices are `data_parallel`
+    whole copies of the model, each in `pipeline_parallel` stages of layers (both 1 for a layer split).
     """
 
     engine: EngineProfile
@@ -44,6 +55,13 @@ class Candidate(msgspec.Struct, frozen=True):
     unavailable: str | None = None
     stands_in: str | None = None
     advisories: tuple[Advisory, ...] = ()
+    data_parallel: int = 1
+    pipeline_parallel: int = 1
+
+    @property
+    def tensor_parallel(self) -> int:
+        """GPUs that share every matrix, in an engine that divides a model so."""
+        return max(len(self.devices) // (self.data_parallel * self.pipeline_parallel), 1)
 
     @property
     def version(self) -> str:
@@ -87,8 +105,21 @@ def usable_devices(
         chosen = [_asked(index, gpus) for index in sorted(request.gpus)]
     else:
         chosen, warnings = _willing(gpus)
-    slices = [part for gpu in chosen for part in _mig_slices(gpu)]
-    return tuple(Device(gpu, lookup(gpu.name, table)) for gpu in slices), tuple(warnings)
+    found = [Device(part, _known(part, gpu, table)) for gpu in chosen for part in _mig_slices(gpu)]
+    return tuple(found), tuple(warnings)
+
+
+def _known(part: Gpu, whole: Gpu, table: Mapping[str, GpuModel]) -> GpuModel | None:
+    """What is known of a GPU; of a MIG slice, whose memory is slices of the whole, the same part of the bandwidth.
+
+    Source: NVIDIA Multi-Instance GPU User Guide, "Memory slice" (an eighth of memory and bandwidth).
+    """
+    card = (whole.name or "").partition(" MIG ")[0]
+    known = lookup(card, table)
+    if known is None or (part is whole and card == whole.name) or not part.memory_total_mib:
+        return known
+    share = min(part.memory_total_mib / known.memory_mib, 1.0)
+    return msgspec.structs.replace(known, bandwidth_gb_s=max(int(known.bandwidth_gb_s * share), 1), linked=False)
 
 
 def _asked(index: int, gpus: Iterable[Gpu]) -> Gpu:

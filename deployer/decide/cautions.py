@@ -56,10 +56,12 @@ def approximate_weights(case: Case) -> str | None:
 
 CAUTIONS: tuple[Callable[[Case], str | None], ...] = (
     engine.image_stands_in,
+    hardware.driver_silent,
     hardware.gpu_unused,
     engine.no_key,
     engine.key_in_arguments,
     engine.known_holes,
+    engine.own_image,
     engine.legacy_engine,
     hardware.odd_card,
     hardware.held_back,
@@ -69,6 +71,8 @@ CAUTIONS: tuple[Callable[[Case], str | None], ...] = (
     partial_offload,
     fewer_slots,
     slow,
+    engine.no_tensor_cores,
+    engine.split_groups,
     engine.widened_weights,
     hardware.slow_processor,
     engine.compute_cache,

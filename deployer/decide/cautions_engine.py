@@ -2,9 +2,11 @@
 
 from deployer.decide.case import LOOPBACK, Case, is_loopback
 from deployer.decide.command import overridden
+from deployer.decide.front import has_gateway
 from deployer.decide.rules_container import repair_injection
-from deployer.decide.rules_image import open_advisories
-from deployer.decide.rules_quantization import widened
+from deployer.decide.rules_image import open_advisories, safe_from
+from deployer.decide.rules_quantization import widened, without_tensor_cores
+from deployer.decide.source import UNKNOWN_VERSION
 
 
 def image_stands_in(case: Case) -> str | None:
@@ -15,7 +17,7 @@ def image_stands_in(case: Case) -> str | None:
 def no_key(case: Case) -> str | None:
     """An engine without a key is for this machine only, and no file with a key changes that."""
     engine, asked = case.candidate.engine, case.request.address
-    if engine.key != "none":
+    if engine.key != "none" or has_gateway(case.candidate):
         return None
     kept = "" if is_loopback(asked) else f" instead of {asked}"
     return (
@@ -49,6 +51,42 @@ def legacy_engine(case: Case) -> str | None:
 def widened_weights(case: Case) -> str | None:
     """Small weights on a GPU without arithmetic for them."""
     return widened(case.candidate)
+
+
+def no_tensor_cores(case: Case) -> str | None:
+    """An engine that was asked for on a GPU that is slow for it."""
+    return without_tensor_cores(case.candidate)
+
+
+def split_groups(case: Case) -> str | None:
+    """Groups of small weights that the GPUs would cut through (vllm-project/vllm#5675, #2699).
+
+    Some repositories pad their matrices for it, which is not known here; so it is said, and refuses nothing.
+    """
+    ranks, architecture = case.option.sizing.settings.tensor_parallel, case.model.architecture
+    wide = architecture.expert_feed_forward or architecture.feed_forward
+    if ranks == 1 or case.candidate.variant.format not in ("awq", "gptq") or wide % (ranks * GROUP) == 0:
+        return None
+    good = next((size for size in range(ranks - 1, 1, -1) if ranks % size == 0 and wide % (size * GROUP) == 0), None)
+    return (
+        f"{wide} columns of {case.model.name} do not divide into {ranks} parts of whole groups of {GROUP} weights: if "
+        f'its files are not padded for it, {case.candidate.engine.engine} stops with "not aligned with the quantized '
+        f'weight shape"' + (f"; {good} GPUs would do" if good else "")
+    )
+
+
+GROUP = 128
+"""Weights that share a scale in AWQ and GPTQ (their usual group_size)."""
+
+
+def own_image(case: Case) -> str | None:
+    """An image from another place, whose version its tag does not tell."""
+    reference, candidate = case.request.image_reference, case.candidate
+    if reference is None or candidate.version != UNKNOWN_VERSION:
+        return None
+    floor = safe_from(candidate.advisories)
+    known = f"{candidate.engine.engine} has known vulnerabilities before {floor}" if floor else "none is known here"
+    return f"the version of {reference} is not in its tag, so it was not compared with known vulnerabilities: {known}"
 
 
 def compute_cache(case: Case) -> str | None:

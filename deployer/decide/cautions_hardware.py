@@ -2,24 +2,43 @@
 
 import msgspec
 
+from deployer.decide.candidates import describe
 from deployer.decide.capability import driver_of, last_driver
 from deployer.decide.case import Case
 from deployer.decide.choose import idle
 from deployer.decide.device_sets import splits
-from deployer.decide.host import label, short_name
+from deployer.decide.host import label, labels, short_name
 from deployer.decide.rules import DEVICE_RULES, first_refusal
+from deployer.decide.score import unmeasured
 from deployer.decide.settings import FALLBACK_THREADS, host_available_mib
 from deployer.decide.version import newer_branch, numbers
+from deployer.types import Gpu
+
+
+def driver_silent(case: Case) -> str | None:
+    """The NVIDIA driver does not answer, and the plan does without its GPUs: the repair comes first."""
+    error = case.host.nvidia.error if case.host.nvidia is not None else None
+    if error is None or case.request.gpus == () or any(item.gpu.vendor == "nvidia" for item in case.candidate.devices):
+        return None
+    names = dict.fromkeys(short_name(gpu) for gpu in case.host.gpus if gpu.vendor in (None, "nvidia") and gpu.name)
+    cards = f" ({', '.join(names)})" if names else ""
+    return f"no NVIDIA GPU is used{cards}, because the driver does not answer: {error}"
 
 
 def gpu_unused(case: Case) -> str | None:
     """The host has GPUs, and the plan does not use them although nobody asked for that."""
-    usable = [gpu for gpu in case.host.gpus if gpu.error is None]
+    usable = [device.gpu for device in case.considered.devices]
     if not usable or case.candidate.devices or case.request.gpus == ():
         return None
     why = next((item for item in case.considered.rejected if item.rule in _GPU_RULES), None)
     names = ", ".join(dict.fromkeys(short_name(gpu) for gpu in usable))
-    return f"no GPU is used ({names})" + (f": {why.image}: {why.reason}" if why else "")
+    forced = case.request.engine is not None or case.request.image is not None
+    other = f"; {case.candidate.engine.engine} was asked for, and runs on the processor" if forced else ""
+    if why is not None:
+        return f"no GPU is used ({names}){other}: {why.image}: {why.reason}"
+    asked = ",".join(str(gpu.index) for gpu in usable)
+    shares = " which read the same memory," if all(gpu.unified_memory for gpu in usable) else ""
+    return f"no GPU is used ({names}){other}:{shares} the processor is expected to do better; --gpus {asked} uses it"
 
 
 _GPU_RULES = ("container-gpu-injection", "driver", "ptx-driver", "last-driver", "compute-capability", "gfx", "memory")
@@ -29,13 +48,14 @@ def odd_card(case: Case) -> str | None:
     """GPUs that the chosen image cannot use, and why."""
     if not case.candidate.devices:
         return None
-    said = []
+    said: dict[str, list[Gpu]] = {}
     for device in case.considered.devices:
         alone = msgspec.structs.replace(case.candidate, devices=(device,))
         refused = first_refusal(DEVICE_RULES, alone, case.host, case.model, case.request)
         if refused is not None:
-            said.append(f"{label(device.gpu)} is left out: {refused[1]}")
-    return "; ".join(said) or None
+            said.setdefault(refused[1], []).append(device.gpu)
+    left = (f"{labels(gpus)} {'is' if len(gpus) == 1 else 'are'} left out: {why}" for why, gpus in said.items())
+    return "; ".join(left) or None
 
 
 def held_back(case: Case) -> str | None:
@@ -61,14 +81,20 @@ def held_back(case: Case) -> str | None:
 def unused_gpus(case: Case) -> str | None:
     """Like GPUs that stay free because their number does not divide the attention heads."""
     free = idle(case.candidate, case.considered)
-    if not free or case.request.gpus is not None or splits(case.candidate.engine) != ("tensor",):
+    ways = splits(case.candidate.engine)
+    if not free or case.request.gpus is not None or "tensor" not in ways:
         return None
     used = len(case.candidate.devices)
     if len(free) >= used:
         return None
     names = ", ".join(label(device.gpu) for device in free)
-    heads = case.model.architecture.heads
-    return f"{names} not used: {used + len(free)} GPUs do not divide the {heads} attention heads of {case.model.name}"
+    heads, every = case.model.architecture.heads, sorted(item.gpu.index for item in (*case.candidate.devices, *free))
+    asked = ",".join(str(index) for index in every)
+    pipeline = f"; --gpus {asked} has them in a pipeline, which is slower for one user" if "pipeline" in ways else ""
+    return (
+        f"{names} not used: {used + len(free)} GPUs do not divide the {heads} attention heads of {case.model.name}"
+        f"{pipeline}"
+    )
 
 
 def last_branch(case: Case) -> str | None:
@@ -114,9 +140,18 @@ def capability_unknown(case: Case) -> str | None:
 
 def memory_unknown(case: Case) -> str | None:
     """Memory that nobody measured."""
-    unknown = [item.device for item in case.option.sizing.memory.devices if item.available_mib is None]
+    unknown = [item for item in case.option.sizing.memory.devices if item.available_mib is None]
+    if weights := unmeasured(case.option):
+        names = describe(case.candidate.devices) if case.candidate.devices else "this host"
+        need, form = max(item.total_mib + item.margin_mib for item in weights), case.candidate.variant.quantization
+        each = " each" if len(weights) > 1 else ""
+        return (
+            f"free memory of {names} is unknown: whether {form}, which needs {need} MiB{each}, fits was not checked; a "
+            "small form that is still good is preferred"
+        )
     if unknown:
-        return f"free memory of {', '.join(unknown)} is unknown: whether the plan fits was not checked"
+        need = unknown[0].total_mib
+        return f"free main memory is unknown: whether the {need} MiB that the server itself needs fit was not checked"
     if host_available_mib(case.host) == case.host.memory.total_mib and case.host.memory.available_mib is None:
         return "free main memory is unknown; all of it was taken as free"
     return None

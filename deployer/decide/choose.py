@@ -4,28 +4,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from deployer.decide import rules, rules_image, speed
+from deployer.decide import rules, rules_image
 from deployer.decide.candidates import Candidate, Device, usable_devices
-from deployer.decide.device_sets import device_sets, same_kind, splits
-from deployer.decide.estimate_llama import leaves_experts, leaves_layers
-from deployer.decide.estimators import estimator
+from deployer.decide.corrected_sizing import formula_speed
+from deployer.decide.device_sets import DeviceSet, asked_sets, device_sets, same_kind, splits
 from deployer.decide.host import by_name
 from deployer.decide.refusal import crawl_sentence, shortage_sentence
 from deployer.decide.score import Option, Qualities, score, total
-from deployer.decide.settings import Shortage, Sizing
+from deployer.decide.settings import Shortage
+from deployer.decide.sizes import Sizes
 from deployer.decide.source import ImageSource, image_source, replaced
 from deployer.decide.weights import Weights, weights_of
 from deployer.types import (
     Advisory,
     EngineProfile,
     HostFacts,
+    ImageProfile,
     Knowledge,
     ModelSpec,
     ModelVariant,
+    Observation,
     Rejection,
     Request,
     ScorePart,
-    SpeedEstimate,
     VerifiedImage,
 )
 
@@ -49,6 +50,7 @@ class NearMiss(msgspec.Struct, frozen=True):
     candidate: Candidate
     shortage: Shortage
     reason: str
+    weights: Weights
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -59,10 +61,6 @@ class Considered(msgspec.Struct, frozen=True):
     near: tuple[NearMiss, ...]
     warnings: tuple[str, ...]
     devices: tuple[Device, ...] = ()
-
-
-_Same = tuple[str, tuple[str, ...], bool, str, tuple[tuple[int, str | None], ...], ModelVariant]
-"""Estimator, splits, offload, accelerator, devices, variant: images that share them need the same and are as fast."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -78,7 +76,7 @@ class _Question(msgspec.Struct, frozen=True):
     weights: tuple[Weights, ...]
     rejected: dict[Rejection, None]
     near: list[NearMiss]
-    sizes: dict[_Same, tuple[tuple[Sizing, SpeedEstimate], ...] | Shortage]
+    sizes: Sizes
 
     def refusal(self, group: tuple[rules.Rule, ...], candidate: Candidate) -> tuple[str, str] | None:
         return rules.first_refusal(group, candidate, self.host, self.model, self.request)
@@ -106,20 +104,6 @@ class _Question(msgspec.Struct, frozen=True):
         found = Rejection(engine=engine.engine, image=image, quantization=quantization, rule=rule, reason=reason)
         self.rejected[found] = None
 
-    def sized(self, candidate: Candidate, weights: Weights) -> tuple[tuple[Sizing, SpeedEstimate], ...] | Shortage:
-        devices = tuple((device.gpu.index, device.gpu.uuid) for device in candidate.devices)
-        engine = candidate.engine
-        offloads = leaves_layers(engine)
-        key = (_family(engine), splits(engine), offloads, candidate.image.accelerator, devices, candidate.variant)
-        if key not in self.sizes:
-            found = estimator(engine)(candidate, self.host, self.model, self.request, weights)
-            self.sizes[key] = (
-                found
-                if isinstance(found, Shortage)
-                else tuple((item, speed.estimate(candidate, self.host, item)) for item in found)
-            )
-        return self.sizes[key]
-
 
 def consider(
     request: Request,
@@ -129,29 +113,24 @@ def consider(
     *,
     verified: Sequence[VerifiedImage],
     unavailable: Mapping[str, str],
+    observations: Sequence[Observation] = (),
 ) -> Considered:
     """Try every candidate. `host` is complete (see host.complete). Raises BadInputError for an impossible request."""
     devices, warnings = usable_devices(host, request, by_name(knowledge.gpus))
     known = {(item.name, item.format): item for item in knowledge.quantizations}
     weights = tuple(_weights(variant, model, known) for variant in model.variants)
+    sizes = Sizes(request, host, model, observations)
     question = _Question(
-        request, host, model, verified, unavailable, knowledge.advisories, devices, weights, {}, [], {}
+        request, host, model, verified, unavailable, knowledge.advisories, devices, weights, {}, [], sizes
     )
     options = [option for engine in knowledge.engines for option in _try_engine(replaced(engine, request), question)]
     ranked = [
         Ranked(option, parts := score(option, known, request, wsl=bool(host.os.wsl)), total(parts))
         for option in options
     ]
-    ordered = sorted(ranked, key=lambda item: -item.total)
+    ordered = sorted(ranked, key=lambda item: (-item.total, item.option.sizing.weights.layout.total_bytes))
     said = (*warnings, *rules_image.vulnerable_parts(host, knowledge.advisories))
     return Considered(tuple(ordered), tuple(question.rejected), tuple(question.near), said, devices)
-
-
-def _family(engine: EngineProfile) -> str:
-    """Engines of the same family are sized alike; those with a pool differ in what their fraction means."""
-    if engine.memory != "llama.cpp":
-        return engine.engine
-    return "llama.cpp, experts" if leaves_experts(engine) else "llama.cpp"
 
 
 def _weights(variant: ModelVariant, model: ModelSpec, known: Qualities) -> Weights:
@@ -174,21 +153,55 @@ def _try_engine(engine: EngineProfile, question: _Question) -> Iterator[Option]:
             variants.append((variant, weights))
         else:
             question.reject(engine, ANY_IMAGE, variant.quantization, refused)
-    ways = splits(engine)
     for image in engine.images:
-        fitted: dict[ModelVariant, list[set[int]]] = {}
-        for placed, source in _try_image(msgspec.structs.replace(usual, image=image), question):
-            used = {device.gpu.index for device in placed.devices}
+        placements = list(_try_image(msgspec.structs.replace(usual, image=image), question))
+        tried = _Tried(image, [placed for placed, _ in placements])
+        for placed, source in placements:
             for variant, weights in variants:
-                enough = fitted.setdefault(variant, [])
-                if any(smaller < used for smaller in enough):
-                    continue
-                found = list(
-                    _try_candidate(msgspec.structs.replace(placed, variant=variant), source, weights, question)
-                )
-                if "layer" in ways and image.dockerfile is None and any(_whole(option) for option in found):
-                    enough.append(used)
-                yield from found
+                candidate = msgspec.structs.replace(placed, variant=variant)
+                if not tried.pointless(candidate, weights):
+                    yield from tried.noted(candidate, list(_try_candidate(candidate, source, weights, question)))
+
+
+class _Tried:
+    """What was tried with one image, so that sets of GPUs that can only be worse are not sized."""
+
+    def __init__(self, image: ImageProfile, placements: Sequence[Candidate]) -> None:
+        self.enough: dict[ModelVariant, list[set[int]]] = {}
+        self.too_small: set[tuple[ModelVariant, int]] = set()
+        self.largest = max((_free_mib(placed) for placed in placements), default=0)
+        self.ready = image.dockerfile is None
+
+    def pointless(self, candidate: Candidate, weights: Weights) -> bool:
+        """True where fewer GPUs gave all, one copy did not fit, or more GPUs would hold more of the layers."""
+        used, variant = _indexes(candidate), candidate.variant
+        if any(smaller < used for smaller in self.enough.get(variant, ())):
+            return True
+        if candidate.data_parallel > 1 and (variant, candidate.tensor_parallel) in self.too_small:
+            return True
+        free, needed = _free_mib(candidate), weights.layout.total_bytes / _MIB
+        return bool(used) and self.ready and "layer" in splits(candidate.engine) and free < min(needed, self.largest)
+
+    def noted(self, candidate: Candidate, found: list[Option]) -> list[Option]:
+        """The options again, remembered for `pointless`."""
+        if "layer" in splits(candidate.engine) and self.ready and any(_whole(option) for option in found):
+            self.enough.setdefault(candidate.variant, []).append(_indexes(candidate))
+        if not found and candidate.pipeline_parallel == 1:
+            self.too_small.add((candidate.variant, candidate.tensor_parallel))
+        return found
+
+
+_MIB = 1024 * 1024
+
+
+def _indexes(candidate: Candidate) -> set[int]:
+    return {device.gpu.index for device in candidate.devices}
+
+
+def _free_mib(candidate: Candidate) -> int:
+    """Free memory of the GPUs together; endless where it is not known of one."""
+    known = [device.gpu.memory_free_mib for device in candidate.devices]
+    return sum(size if size is not None else _MIB for size in known)
 
 
 def _whole(option: Option) -> bool:
@@ -201,8 +214,8 @@ def _try_image(image: Candidate, question: _Question) -> Iterator[tuple[Candidat
     """The image on each device set on which it can run, and where it comes from for each."""
     if question.refused(rules.IMAGE_RULES, image):
         return
-    for devices in _sets_for(image, question):
-        candidate = msgspec.structs.replace(image, devices=devices)
+    for chosen in _sets_for(image, question):
+        candidate, devices = _placed(image, chosen), chosen.devices
         source = image_source(
             image.engine, image.image, devices, question.verified, question.unavailable, safe=question.safe(image)
         )
@@ -216,26 +229,34 @@ def _try_image(image: Candidate, question: _Question) -> Iterator[tuple[Candidat
         yield candidate, source
 
 
-def _sets_for(image: Candidate, question: _Question) -> Iterable[tuple[Device, ...]]:
+def _sets_for(image: Candidate, question: _Question) -> Iterable[DeviceSet]:
     """Device sets that pass the rules; an odd GPU is refused by itself and left out of every set."""
     asked = question.request.gpus is not None
-    whole: tuple[tuple[Device, ...], ...] = tuple((device,) for device in question.devices)
+    whole = tuple(DeviceSet((device,)) for device in question.devices)
     if image.on_cpu:
-        whole = ((),)
+        whole = (DeviceSet(()),)
     elif asked or not whole:
-        whole = (question.devices,)
+        whole = (DeviceSet(question.devices),)
     passed = _passing(image, whole, rules.DEVICE_RULES, question)
+    engine, architecture, users = image.engine, question.model.architecture, question.request.users
     if asked or image.on_cpu:
-        return _passing(image, passed, rules.SET_RULES, question)
-    usable = [device for devices in passed for device in devices]
-    sets = device_sets(usable, image.engine, question.model.architecture)
+        asked_for = [way for one in passed for way in asked_sets(one.devices, engine, architecture, users=users)]
+        return _passing(image, asked_for, rules.SET_RULES, question)
+    usable = [device for one in passed for device in one.devices]
+    sets = device_sets(usable, engine, architecture, users=users)
     return _passing(image, sets, (*rules.DEVICE_RULES, *rules.SET_RULES), question)
 
 
 def _passing(
-    image: Candidate, sets: Iterable[tuple[Device, ...]], group: tuple[rules.Rule, ...], question: _Question
-) -> list[tuple[Device, ...]]:
-    return [devices for devices in sets if not question.refused(group, msgspec.structs.replace(image, devices=devices))]
+    image: Candidate, sets: Iterable[DeviceSet], group: tuple[rules.Rule, ...], question: _Question
+) -> list[DeviceSet]:
+    return [one for one in sets if not question.refused(group, _placed(image, one))]
+
+
+def _placed(image: Candidate, one: DeviceSet) -> Candidate:
+    return msgspec.structs.replace(
+        image, devices=one.devices, data_parallel=one.data_parallel, pipeline_parallel=one.pipeline_parallel
+    )
 
 
 def idle(candidate: Candidate, considered: Considered) -> list[Device]:
@@ -251,16 +272,16 @@ def _try_candidate(
     """The options of a candidate that fits in memory: all layers on the GPUs, or a part of them."""
     if question.refused(rules.FORM_RULES, candidate):
         return
-    sized = question.sized(candidate, weights)
+    sized = question.sizes.of(candidate, weights)
     if not isinstance(sized, Shortage):
         for sizing, expected in sized:
-            if (crawl := crawl_sentence(candidate, expected)) is None:
+            if (crawl := crawl_sentence(candidate, formula_speed(expected))) is None:
                 yield Option(candidate, sizing, expected, source)
             else:
                 refused = (rules.SPEED_RULE, crawl)
                 question.reject(candidate.engine, candidate.image.id, candidate.variant.quantization, refused)
         return
     reason = shortage_sentence(candidate, sized, question.request)
-    question.near.append(NearMiss(candidate, sized, reason))
+    question.near.append(NearMiss(candidate, sized, reason, weights))
     refused = (rules.MEMORY_RULE, reason)
     question.reject(candidate.engine, candidate.image.id, candidate.variant.quantization, refused)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from deployer.decide.candidates import Candidate
 from deployer.decide.capability import cuda_of, driver_of
+from deployer.decide.host import is_tegra
 from deployer.decide.score import Option
 from deployer.decide.values import settings_values
 from deployer.decide.version import numbers, older
@@ -51,13 +52,29 @@ def environment(option: Option, request: Request, site: Site, host: HostFacts) -
         for flag in flags_of(candidate)
         if flag.variable is not None and (word := _variable(candidate.engine, flag, values)) is not None
     }
-    apart = {"NCCL_P2P_DISABLE": "1"} if host.os.wsl and option.sizing.settings.tensor_parallel > 1 else {}
+    ranks = max(option.sizing.settings.tensor_parallel, option.sizing.settings.pipeline_parallel)
+    apart = {"NCCL_P2P_DISABLE": "1"} if host.os.wsl and ranks > 1 else {}
     will_do = {"NVIDIA_DISABLE_REQUIRE": "1"} if asks_for_more(candidate, host) else {}
-    found = {**candidate.engine.environment, **candidate.image.environment, **told, **apart, **will_do}
-    uuids = [device.gpu.uuid for device in candidate.devices if device.gpu.uuid]
+    found = {**_own_folders(candidate, site), **candidate.image.environment, **told, **apart, **will_do}
+    uuids = [device.gpu.uuid for device in candidate.devices if device.gpu.uuid and not is_tegra(device.gpu, host)]
     if candidate.runtime != "process" or candidate.image.accelerator != "cuda" or not uuids:
         return found
     return {**found, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(uuids)}
+
+
+def _own_folders(candidate: Candidate, site: Site) -> dict[str, str]:
+    """The engine's variables. Without a container, folders below `writable` lie below the site's own scratch folder.
+
+    Compiled kernels are loaded from them: on a host, a folder that everybody may write would be a way in.
+    """
+    found = dict(candidate.engine.environment)
+    if candidate.runtime != "process" or not site.scratch:
+        return found
+    for name, value in found.items():
+        below = next((folder for folder in candidate.engine.writable if value.startswith(f"{folder}/")), None)
+        if below is not None:
+            found[name] = site.scratch + value.removeprefix(below)
+    return found
 
 
 def asks_for_more(candidate: Candidate, host: HostFacts) -> bool:
@@ -73,6 +90,14 @@ def setup(option: Option, request: Request, site: Site) -> tuple[tuple[str, ...]
     """Commands to run in the container once the port answers, with the settings in their places."""
     values = {f"{{{word}}}": value for word, value in settings_values(option, request, site).items()}
     return tuple(tuple(_placed(word, values) for word in step) for step in option.candidate.engine.setup)
+
+
+def files(option: Option, request: Request, site: Site) -> dict[str, str]:
+    """Texts that are mounted for the setup, with the settings in their places."""
+    if option.candidate.runtime != "compose":
+        return {}
+    values = {f"{{{word}}}": value for word, value in settings_values(option, request, site).items()}
+    return {name: _placed(text, values) for name, text in option.candidate.engine.files.items()}
 
 
 def _placed(word: str, values: Mapping[str, str | bool | None]) -> str:
@@ -98,6 +123,16 @@ def key_variable(candidate: Candidate) -> str | None:
     if candidate.engine.key != "environment":
         return None
     return next((flag.variable for flag in flags_of(candidate) if flag.setting == "api_key_env"), None)
+
+
+def key_config(candidate: Candidate, site: Site) -> str | None:
+    """The YAML file on this host that holds the key, where the engine takes it so."""
+    return f"{site.key_file}.yaml" if candidate.engine.key == "config" else None
+
+
+def launcher(candidate: Candidate) -> tuple[str, ...]:
+    """What hands the key over inside a container; a local program gets it from its supervisor."""
+    return candidate.engine.launcher if candidate.runtime == "compose" else ()
 
 
 def refuse_forbidden(engine: EngineProfile, arguments: Sequence[str]) -> None:

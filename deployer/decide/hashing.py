@@ -12,6 +12,9 @@ _RUNS = (
     *("runtime", "address", "port", "container_port", "container_user", "device_groups", "key_file", "health"),
     *("limits", "start_period_s", "key_variable", "setup", "writable", "shm_mib", "ulimits"),
 )
+_IF_SAID = ("key_config", "launcher", "files", "store", "gateway")
+"""Fields that count only where they say something, so that a release from before them is still the same."""
+
 _IMAGE = ("profile", "accelerator", "recipe", "digest", "image_id", "dockerfile", "build_args", "ptx_only")
 _MODEL = ("ref", "format", "quantization", "files", "path")
 
@@ -25,6 +28,7 @@ def plan_hash(plan: Plan) -> str:
     document = msgspec.to_builtins(plan)
     covered = {
         **{field: document[field] for field in _RUNS},
+        **{field: document[field] for field in _IF_SAID if document[field]},
         "image": {field: document["image"][field] for field in _IMAGE},
         "model": {field: document["model"][field] for field in _MODEL},
     }

@@ -4,23 +4,28 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from deployer.decide import correction
 from deployer.decide.candidates import Candidate, describe
 from deployer.decide.case import LOOPBACK, Case, is_loopback
 from deployer.decide.cautions import warnings as cautions
-from deployer.decide.choose import Ranked, consider
-from deployer.decide.command import command, environment, key_variable, setup
+from deployer.decide.choose import Considered, Ranked, consider
+from deployer.decide.command import command, environment, files, key_config, key_variable, launcher, setup
+from deployer.decide.front import front, has_gateway, health_of
+from deployer.decide.given_up import given_up
 from deployer.decide.hashing import plan_hash
-from deployer.decide.host import complete
+from deployer.decide.host import complete, is_tegra
 from deployer.decide.no_fit import no_fit
 from deployer.decide.reasons import reasons
 from deployer.decide.score import Option
 from deployer.decide.source import plan_image
 from deployer.errors import BadInputError
 from deployer.types import (
+    Gpu,
     HostFacts,
     Knowledge,
     Limits,
     ModelSpec,
+    Observation,
     Plan,
     PlanDevice,
     PlanModel,
@@ -55,22 +60,37 @@ def make_plan(
     verified: Sequence[VerifiedImage],
     site: Site,
     unavailable: Mapping[str, str],
+    observations: Sequence[Observation] = (),
 ) -> Plan:
     """Decide. Equal input gives equal bytes.
 
     `verified` are images of hosts like this one that are here now, `unavailable` says by image profile why it could not
-    be had. Raises BadInputError for a request that names what does not exist, NoFitError when nothing can run.
+    be had, `observations` are what was measured on hosts like this one, oldest first. Raises BadInputError for a
+    request that names what does not exist, NoFitError when nothing can run.
     """
     check_request(request, model, knowledge)
     known_host, guesses = complete(host, knowledge.gpus)
-    considered = consider(request, known_host, model, knowledge, verified=verified, unavailable=unavailable)
+
+    def ask(asked: Request) -> Considered:
+        return consider(
+            *(asked, known_host, model, knowledge),
+            verified=verified,
+            unavailable=unavailable,
+            observations=observations,
+        )
+
+    considered = ask(request)
     if not considered.ranked:
-        raise no_fit(request, model, considered)
+        from deployer.decide.ways_out import together, ways_out  # only for a refusal
+
+        alone = ways_out(request, known_host, model, considered, ask)
+        raise no_fit(request, model, considered, alone, {} if alone else together(request, ask))
     best = considered.ranked[0]
     case = Case(best.option, known_host, model, request, considered)
-    warned = (*cautions(case), *considered.warnings, *guesses)
-    plan = _plan(case, best.parts, site, tuple(dict.fromkeys(warned)))
-    return msgspec.structs.replace(plan, plan_hash=plan_hash(plan))
+    warned = (*cautions(case), *correction.cautions(best.option.sizing.memory), *considered.warnings, *guesses)
+    plan = _plan(case, best.parts, site, tuple(dict.fromkeys(warned)), knowledge.gateway_image)
+    newest = max((item.serial for item in observations), default=0)
+    return msgspec.structs.replace(plan, plan_hash=plan_hash(plan), learned=newest)
 
 
 def check_request(request: Request, model: ModelSpec, knowledge: Knowledge) -> None:
@@ -79,6 +99,7 @@ def check_request(request: Request, model: ModelSpec, knowledge: Knowledge) -> N
     _known("engine", request.engine, engines)
     chosen = [engine for engine in knowledge.engines if request.engine in (None, engine.engine)]
     _known("image", request.image, [image.id for engine in chosen for image in engine.images])
+    _known("kv-type", request.kv_type, [kv_type for engine in chosen for kv_type in engine.kv_types])
     _known("quant", request.quantization, [variant.quantization for variant in model.variants])
     if request.image_reference is not None and request.image is None:
         raise BadInputError(
@@ -100,7 +121,7 @@ def _known(flag: str, value: str | None, valid: Sequence[str]) -> None:
     )
 
 
-def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[str, ...]) -> Plan:
+def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[str, ...], gateway_image: str) -> Plan:
     option, request, considered, host = case.option, case.request, case.considered, case.host
     candidate, engine = option.candidate, option.candidate.engine
     return Plan(
@@ -113,11 +134,8 @@ def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[st
         engine=engine.engine,
         engine_version=_version(option),
         image=plan_image(candidate.image, candidate.devices, option.source),
-        model=_plan_model(option, site),
-        devices=tuple(
-            PlanDevice(index=device.gpu.index, uuid=device.gpu.uuid, name=device.gpu.name, vendor=device.gpu.vendor)
-            for device in candidate.devices
-        ),
+        model=_plan_model(option, site, case.model),
+        devices=tuple(_plan_device(device.gpu, host) for device in candidate.devices),
         settings=option.sizing.settings,
         command=command(option, request, site),
         environment=environment(option, request, site, host),
@@ -135,20 +153,37 @@ def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[st
         device_groups=_groups(candidate),
         key_file=site.key_file,
         key_variable=key_variable(candidate),
+        key_config=key_config(candidate, site),
+        launcher=launcher(candidate),
         setup=setup(option, request, site),
+        files=files(option, request, site),
+        store=engine.store if candidate.runtime == "compose" else None,
+        gateway=front(candidate, gateway_image),
         writable=engine.writable,
         shm_mib=engine.shm_mib,
-        ulimits=engine.ulimits,
-        health=engine.health,
+        ulimits=ulimits(candidate, host),
+        health=health_of(candidate),
         limits=limits(option, host),
         start_period_s=start_period_s(option),
-        reasons=reasons(option, considered, host, request),
+        reasons=(*reasons(option, considered, host, request), *correction.sentences(option.sizing.memory)),
+        given_up=given_up(considered, request),
     )
 
 
+def _plan_device(gpu: Gpu, host: HostFacts) -> PlanDevice:
+    return PlanDevice(index=gpu.index, uuid=gpu.uuid, name=gpu.name, vendor=gpu.vendor, tegra=is_tegra(gpu, host))
+
+
 def published(candidate: Candidate, request: Request) -> str:
-    """The address to listen on: as asked, but this machine's own for an engine that asks nobody for a key."""
-    return LOOPBACK if candidate.engine.key == "none" and not is_loopback(request.address) else request.address
+    """The address to listen on: as asked, but this machine's own where nobody asks for a key."""
+    open_to_all = candidate.engine.key == "none" and not has_gateway(candidate)
+    return LOOPBACK if open_to_all and not is_loopback(request.address) else request.address
+
+
+def ulimits(candidate: Candidate, host: HostFacts) -> dict[str, int]:
+    """Limits that the engine wants raised, for its GPUs' buffers; a rootless container engine may raise none."""
+    rootless = host.container is not None and host.container.rootless
+    return candidate.engine.ulimits if candidate.devices and not rootless else {}
 
 
 def _groups(candidate: Candidate) -> tuple[int, ...]:
@@ -159,12 +194,17 @@ def _groups(candidate: Candidate) -> tuple[int, ...]:
 
 
 def limits(option: Option, host: HostFacts) -> Limits:
-    """Ceilings: the host estimate with its margin, the prompt cache and headroom, never above what the host has."""
+    """Ceilings: the host estimate with its margin, the prompt cache and headroom, never above what the host has.
+
+    A correction raises a ceiling and never lowers it: less than expected was used is no reason to allow less.
+    """
     memory, paged = option.sizing.memory.devices[-1], option.candidate.engine.memory == "paged_kv"
+    formula = correction.formula_of(memory)
     headroom = GPU_HEADROOM_MIB if option.candidate.devices else HEADROOM_MIB
     headroom = PAGED_HEADROOM_MIB if paged else headroom
     shm = option.candidate.engine.shm_mib or 0
-    wanted = memory.total_mib + memory.margin_mib + option.sizing.settings.prompt_cache_mib + headroom + shm
+    estimate = max(memory.total_mib + memory.margin_mib, formula.total_mib + formula.margin_mib)
+    wanted = estimate + option.sizing.settings.prompt_cache_mib + headroom + shm
     ceilings = [size for size in (host.memory.total_mib, host.memory.limit_mib) if size is not None]
     return Limits(
         memory_mib=min([wanted, *ceilings]), pids=PAGED_PIDS if paged else PIDS, cpus=host.cpu.available_cores
@@ -183,7 +223,7 @@ def _version(option: Option) -> str:
     return entry.engine_version if entry is not None else option.candidate.image.version
 
 
-def _plan_model(option: Option, site: Site) -> PlanModel:
+def _plan_model(option: Option, site: Site, model: ModelSpec) -> PlanModel:
     variant, weights = option.candidate.variant, option.sizing.weights
     size = variant.size_bytes if variant.size_bytes is not None else weights.layout.total_bytes
     _, _, revision = variant.source.partition("@")
@@ -196,6 +236,8 @@ def _plan_model(option: Option, site: Site) -> PlanModel:
         size_mib=-(-size // (1024 * 1024)),
         path=variant.path or "",
         name=site.name,
+        architecture=model.architecture.name,
+        parameters=model.parameters,
     )
 
 

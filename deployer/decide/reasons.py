@@ -1,8 +1,11 @@
 """Short sentences for the reviewer: why this engine, image, model form, devices and settings."""
 
+from collections.abc import Iterator
+
 from deployer.decide.candidates import describe
 from deployer.decide.capability import code_for, driver_floor, driver_of, last_driver
 from deployer.decide.choose import ANY_IMAGE, Considered, idle
+from deployer.decide.device_sets import splits
 from deployer.decide.host import short_name
 from deployer.decide.score import Option
 from deployer.decide.version import capability
@@ -74,10 +77,8 @@ def _devices(option: Option) -> str:
     name = describe(option.candidate.devices)
     if not option.candidate.devices:
         return "CPU only: all layers in main memory"
-    if settings.tensor_parallel > 1:
-        return (
-            f"{name}: every layer shared by {settings.tensor_parallel} like GPUs (tensor parallel){_fraction(option)}"
-        )
+    if settings.tensor_parallel * settings.data_parallel * settings.pipeline_parallel > 1:
+        return f"{name}: {'; '.join(_shapes(option))}{_fraction(option)}"
     experts = f", the experts of the first {settings.cpu_moe_layers} in main memory" if settings.cpu_moe_layers else ""
     split = settings.tensor_split
     shared = f", split {' + '.join(str(count) for count in split)} by free memory" if split else ""
@@ -87,13 +88,28 @@ def _devices(option: Option) -> str:
     )
 
 
+def _shapes(option: Option) -> Iterator[str]:
+    """How the model lies on several GPUs, the outermost first."""
+    settings, ranks = option.sizing.settings, option.sizing.settings.tensor_parallel
+    if settings.data_parallel > 1:
+        users = -(-settings.slots // settings.data_parallel)
+        yield f"{settings.data_parallel} copies of the model for up to {users} users each (data parallel)"
+    if settings.pipeline_parallel > 1:
+        yield f"{settings.pipeline_parallel} stages of layers, one after the other (pipeline parallel)"
+    if ranks > 1:
+        yield f"every layer shared by {ranks} like GPUs (tensor parallel)"
+
+
 def _replicas(option: Option, considered: Considered) -> str:
-    """Like GPUs that stay free could hold the model once more."""
-    count = len(option.candidate.devices)
-    more = len(idle(option.candidate, considered)) // count if count else 0
+    """Like GPUs that stay free could hold the model once more, in the same server or, with a gateway, in others."""
+    candidate, settings = option.candidate, option.sizing.settings
+    one = len(candidate.devices) // settings.data_parallel
+    more = len(idle(candidate, considered)) // one if one else 0
     if not more:
         return ""
-    return f"; like GPUs are free for {more} more server{'s' if more > 1 else ''} of it"
+    if "data" in splits(candidate.engine):
+        return f"; like GPUs are free for {more} more cop{'ies' if more > 1 else 'y'} (more --users, or --gpus)"
+    return f"; like GPUs are free for {more} more server{'s' if more > 1 else ''} of it, with a gateway before them"
 
 
 def _fraction(option: Option) -> str:
@@ -101,8 +117,9 @@ def _fraction(option: Option) -> str:
     part = option.sizing.settings.gpu_memory_fraction
     if part is None:
         return ""
-    pool = option.sizing.memory.devices[0].kv_cache_mib
-    return f", {part:.0%} of its memory for the engine, of which {pool} MiB keep conversations"
+    pool, tokens = option.sizing.memory.devices[0].kv_cache_mib, option.sizing.memory.kv_cache_tokens
+    held = "conversations" if tokens is None else f"{tokens} tokens of conversations"
+    return f", {part:.0%} of its memory for the engine, of which {pool} MiB keep {held}"
 
 
 def _users(option: Option, request: Request) -> str:

@@ -7,6 +7,7 @@ import msgspec
 from deployer.decide import rules
 from deployer.decide.candidates import Candidate, Device, describe, usable_devices
 from deployer.decide.capability import code_for
+from deployer.decide.front import has_gateway
 from deployer.decide.host import by_name, complete, short_name
 from deployer.types import (
     Architecture,
@@ -118,7 +119,7 @@ def _warnings(candidate: Candidate, host: HostFacts) -> Iterator[str]:
     engine, image = candidate.engine, candidate.image
     if engine.status == "legacy":
         yield f"no longer developed, so only with --engine {engine.engine}"
-    if engine.key == "none":
+    if engine.key == "none" and not has_gateway(candidate):
         yield "has no API key, so for this machine only"
     ptx = [device for device in candidate.devices if _only_ptx(image, device)]
     if ptx:

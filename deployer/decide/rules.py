@@ -12,6 +12,8 @@ from deployer.decide import (
     rules_device,
     rules_engine,
     rules_image,
+    rules_jetson,
+    rules_kv,
     rules_quantization,
     rules_split,
 )
@@ -35,6 +37,7 @@ ENGINE_RULES = (
     Rule("workload", rules_engine.reranker),
     Rule("workload", rules_engine.workload),
     Rule("context", rules_engine.context),
+    Rule("kv-type", rules_engine.kv_type),
 )
 """Answered once for an engine."""
 
@@ -64,11 +67,12 @@ DEVICE_RULES = (
     Rule("driver", rules_device.broken_driver),
     Rule("vendor", rules_device.vendor),
     Rule("last-driver", rules_device.last_driver),
-    Rule("jetson", rules_device.jetson),
+    Rule("jetson", rules_jetson.jetson),
     Rule("compute-capability", rules_device.compute_capability),
     Rule("compute-capability", rules_device.vulkan_capability),
     Rule("gfx", rules_device.gfx),
     Rule("container-gpu-injection", rules_container.amd_device_files),
+    Rule("container-gpu-injection", rules_container.device_files),
     Rule("container-gpu-injection", rules_container.container_gpu_injection),
     Rule("ptx-driver", rules_device.ptx_driver),
     Rule("driver", rules_device.driver),
@@ -85,9 +89,11 @@ SET_RULES = (
 """Answered for an image on a set of GPUs."""
 
 FORM_RULES = (
+    Rule("kv-type", rules_kv.kv_type_devices),
     Rule("quantization-support", rules_quantization.quantization_capability),
     Rule("quantization-support", rules_quantization.quantization_experts),
     Rule("quantization-support", rules_quantization.quantization_gfx),
+    Rule("quantization-support", rules_quantization.quantization_float16),
     Rule("quantization-support", rules_quantization.quantization_cpu),
 )
 """Answered for a form of the model on a set of GPUs, or on the processor."""

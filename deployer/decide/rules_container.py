@@ -5,7 +5,7 @@ configuration file and no cgroup rules (NVIDIA Container Toolkit, install guide;
 """
 
 from deployer.decide.candidates import Candidate
-from deployer.decide.host import short_name
+from deployer.decide.host import is_tegra, short_name
 from deployer.types import ContainerFacts, HostFacts, ModelSpec, Request
 
 _INSTALL = "install the package nvidia-container-toolkit, then: "
@@ -17,13 +17,30 @@ def container_gpu_injection(candidate: Candidate, host: HostFacts, model: ModelS
     container = host.container
     if candidate.on_cpu or candidate.runtime != "compose" or container is None:
         return None
-    if not any(device.gpu.vendor == "nvidia" for device in candidate.devices) or can_inject(container) is not False:
+    if not any(device.gpu.vendor == "nvidia" for device in candidate.devices):
+        return None
+    if any(is_tegra(device.gpu, host) for device in candidate.devices):
+        return _tegra_injection(container)
+    if can_inject(container) is not False:
         return None
     name = (container.engine or "the container engine").capitalize()
     lacks = "no CDI device" if container.engine == "podman" else "no nvidia runtime and no CDI device"
     install = "" if container.nvidia_toolkit is not None else _INSTALL
     windows = " (in WSL never install an NVIDIA driver: it is that of Windows)" if host.os.wsl else ""
     return f"{name} cannot hand NVIDIA GPUs to containers: {lacks}{windows}; {install}{repair_injection(container)}"
+
+
+def _tegra_injection(container: ContainerFacts) -> str | None:
+    """A Jetson's GPU has no UUID and no `--gpus`: the runtime mounts what the files of JetPack list."""
+    told, has = container.nvidia_injection, container.nvidia_runtime
+    if ("runtime" in told) if told is not None else has is not False:
+        return None
+    name = (container.engine or "the container engine").capitalize()
+    install = "" if container.nvidia_toolkit is not None else _INSTALL
+    return (
+        f"{name} has no runtime nvidia, which alone hands a Jetson's GPU to containers; {install}"
+        f"{repair_injection(container)}"
+    )
 
 
 def can_inject(container: ContainerFacts) -> bool | None:
@@ -53,6 +70,27 @@ def repair_injection(container: ContainerFacts) -> str:
             "sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups --in-place && systemctl --user restart docker"
         )
     return "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker"
+
+
+def device_files(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """AMD and Intel GPUs come as files of /dev, which have to be there and open for whoever the container runs as.
+
+    A rootless engine gives a container the rights of its user and no group of the host (rootlesscontaine.rs).
+    """
+    others = [device.gpu for device in candidate.devices if device.gpu.vendor in ("amd", "intel")]
+    if candidate.image.accelerator not in ("rocm", "vulkan", "sycl") or candidate.runtime != "compose" or not others:
+        return None
+    if host.os.wsl:
+        return (
+            f"WSL has no /dev/dri, by which a container reaches {short_name(others[0])}; use native Linux, or the CPU"
+        )
+    shut = next((gpu for gpu in others if gpu.access is not None), None)
+    if shut is None or host.container is None or not host.container.rootless:
+        return None
+    return (
+        f"a rootless container can open only what its user can: {(shut.access or '').rstrip('.')}; then start the "
+        "container engine again"
+    )
 
 
 def amd_device_files(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:

@@ -4,6 +4,7 @@ from deployer.decide.candidates import Candidate, Device
 from deployer.decide.capability import Code, code_for, driver_floor, driver_of
 from deployer.decide.capability import last_driver as last_branch
 from deployer.decide.host import short_name
+from deployer.decide.rules_image import has_holes
 from deployer.decide.version import at_least, capability, newer_branch, numbers
 from deployer.types import Accelerator, Gpu, HostFacts, ImageProfile, ModelSpec, Request
 
@@ -87,30 +88,6 @@ def compute_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, 
     return f"{', '.join(named)}; this image has {_what_it_has(image, first.gpu)}; {way_out(candidate, first, host)}"
 
 
-def jetson(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
-    """Images for servers do not run on a Jetson before Thor, whose driver is another one; it needs its own code.
-
-    Source: docs.nvidia.com/cuda/cuda-for-tegra-appnote (integrated GPUs need the Tegra builds of JetPack).
-    """
-    if candidate.image.accelerator not in ("cuda", "vulkan"):
-        return None
-    for device in candidate.devices:
-        own = device.gpu.compute_capability
-        if own in JETSON and own not in (*candidate.image.sass, *candidate.image.ptx):
-            release = f" (L4T {host.nvidia.l4t})" if host.nvidia is not None and host.nvidia.l4t else ""
-            others = (image.id for image in candidate.engine.images if own in (*image.sass, *image.ptx))
-            instead = next(others, None)
-            return (
-                f"{short_name(device.gpu)} ({own}) is a Jetson{release}, and this image is made for servers, not for "
-                f"JetPack; use {instead or 'Ollama, whose images bring code for JetPack'}"
-            )
-    return None
-
-
-JETSON = ("5.3", "6.2", "7.2", "8.7")
-"""Jetson TX1 and Nano, TX2, Xavier and Orin; Thor (11.0) runs the images for ARM servers."""
-
-
 def vulkan_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """An NVIDIA GPU before Maxwell, for which no driver with all that Vulkan code needs is known to work."""
     if candidate.image.accelerator != "vulkan":
@@ -158,8 +135,10 @@ def gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Reques
         return None
     for device in candidate.devices:
         if device.gpu.gfx is not None and device.gpu.gfx not in image.gfx:
-            other = next((item.id for item in candidate.engine.images if item.accelerator == "vulkan"), None)
-            use = f"use {other}" if other else "use the CPU"
+            fits = (item for item in candidate.engine.images if device.gpu.gfx in item.gfx)
+            vulkan = (item for item in candidate.engine.images if item.accelerator == "vulkan")
+            other = next((item.id for item in (*fits, *vulkan)), None)
+            use = f"use {other}" if other else "use llama.cpp"
             return (
                 f"{short_name(device.gpu)} is {device.gpu.gfx}; this image has code for {', '.join(image.gfx)}; {use}"
             )
@@ -174,6 +153,8 @@ def way_out(candidate: Candidate, device: Device, host: HostFacts) -> str:
     for image in candidate.engine.images:
         if image is candidate.image or image.accelerator != "cuda" or device.gpu.compute_capability is None:
             continue
+        if image.jetpack is not None or has_holes(candidate.advisories, image.version):
+            continue
         code = code_for(image, device.gpu)
         floor = driver_floor(image, code) if code else None
         if code is None or (floor and last and numbers(floor)[:1] > numbers(last)[:1]):
@@ -183,7 +164,11 @@ def way_out(candidate: Candidate, device: Device, host: HostFacts) -> str:
         found.append(f"use {image.id} with driver {_range(floor, last)}")
     if found:
         return found[0]
-    other = next((item.id for item in candidate.engine.images if item.accelerator in ("vulkan", "cpu")), None)
+    if "gguf" not in candidate.engine.formats:
+        return "use llama.cpp"
+    too_old = capability(device.gpu.compute_capability or "99") < _VULKAN_LEAST
+    others = ("cpu",) if too_old else ("vulkan", "cpu")
+    other = next((item.id for item in candidate.engine.images if item.accelerator in others), None)
     return f"use {other}" if other else "no image of this engine has code for it"
 
 
@@ -219,13 +204,17 @@ def _driver_below(candidate: Candidate, host: HostFacts, kind: Code) -> str | No
 def _too_old(candidate: Candidate, device: Device, host: HostFacts, *, kind: Code, floor: str) -> str:
     last = last_branch(device.gpu, device.known)
     now = driver_of(host)
-    only = "only as PTX, which the driver compiles; that" if kind == "ptx" else "and it"
+    code = (
+        f"this image has code for {_named(device)} only as PTX, which the driver compiles; that"
+        if kind == "ptx"
+        else f"the machine code for {_named(device)} in this image"
+    )
     if last is not None and numbers(floor)[:1] > numbers(last)[:1]:
         update = f"no driver for it is that new ({last} is its last)"
     else:
         update = f"update the driver to {_range(floor, last)}"
     return (
-        f"{_named(device)} has code in this image {only} needs driver {floor} or newer, and this host has {now}; "
+        f"{code} needs driver {floor} or newer, and this host has {now}; "
         f"{update}{holds_back(host, device, floor)}, or {way_out(candidate, device, host)}"
     )
 

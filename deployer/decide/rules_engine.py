@@ -56,6 +56,16 @@ def context(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Re
     return f"{request.context} tokens of context were asked for; {model.name} has at most {most}: use --context {most}"
 
 
+def kv_type(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """Keys and values were asked for in a type that the engine does not have."""
+    wanted, engine = request.kv_type, candidate.engine
+    if wanted is None or wanted in engine.kv_types:
+        return None
+    return (
+        f"{engine.engine} cannot keep keys and values as {wanted}; it has {', '.join(engine.kv_types) or 'no choice'}"
+    )
+
+
 def forced_quantization(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """Another quantization was asked for."""
     own = candidate.variant.quantization

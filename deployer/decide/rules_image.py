@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from deployer.decide.candidates import Candidate
 from deployer.decide.capability import driver_of
 from deployer.decide.rules_engine import asked_for
-from deployer.decide.version import at_least, older
+from deployer.decide.version import at_least, older, release
 from deployer.types import Advisory, HostFacts, ImageProfile, ModelSpec, Request
 
 
@@ -102,14 +102,14 @@ def cpu_flags(candidate: Candidate, host: HostFacts, model: ModelSpec, request: 
     own, image = host.cpu.flags, candidate.image
     if own is None or (host.cpu.architecture or "x86_64") not in ("x86_64", "amd64"):
         return None
-    missing = [flag for flag in image.cpu_flags if flag not in own]
+    missing, name = [flag for flag in image.cpu_flags if flag not in own], host.cpu.model or "unknown model"
     if not missing:
         return None
     made_for = (item for item in candidate.engine.images if _suits(item, host.cpu.architecture))
     instead = next((item.id for item in made_for if item.accelerator == "cpu" and not item.cpu_flags), None)
     way_out = f"use {instead}, which needs none of them" if instead else "it would stop with SIGILL; use another engine"
     return (
-        f"the processor ({host.cpu.model or 'unknown model'}, {cpu_level(own)}) lacks {', '.join(missing)}, "
+        f"the processor ({' '.join(name.split())}, {cpu_level(own)}) lacks {', '.join(missing)}, "
         f"which {image.id} was compiled for{_masked(own)}; {way_out}"
     )
 
@@ -157,6 +157,18 @@ def open_advisories(candidate: Candidate) -> tuple[Advisory, ...]:
     A version that cannot be compared (a program of the host, `latest`) has none that we know of.
     """
     return tuple(item for item in candidate.advisories if affects(item, candidate.version))
+
+
+def safe_from(advisories: Iterable[Advisory]) -> str | None:
+    """The first version without a known vulnerability that counts; None where there is none, or no fix for one."""
+    fixed = [item.fixed for item in advisories if not item.condition]
+    known = [version for version in fixed if version is not None and release(version) is not None]
+    return max(known, key=lambda version: release(version) or (), default=None) if len(known) == len(fixed) else None
+
+
+def has_holes(advisories: Iterable[Advisory], version: str) -> bool:
+    """True for a version that nobody should be sent to."""
+    return any(affects(item, version) for item in advisories if not item.condition)
 
 
 def vulnerable_parts(host: HostFacts, advisories: Iterable[Advisory]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ runs, and is said. 16-bit weights in bf16 run everywhere: below 8.0 they are cas
 
 from collections.abc import Sequence
 
-from deployer.decide.candidates import Candidate, Device
+from deployer.decide.candidates import Candidate, Device, has_tensor_cores
 from deployer.decide.host import short_name
 from deployer.decide.version import capability
 from deployer.types import EngineProfile, HostFacts, ModelSpec, ModelVariant, QuantizationSupport, Request
@@ -72,14 +72,44 @@ def quantization_gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, re
     return None
 
 
+def quantization_float16(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """A GPU without bfloat16 computes in float16, too small a range for some models (vllm-project/vllm#18733)."""
+    device, name = weakest(candidate.devices), model.architecture.name
+    if candidate.image.accelerator != "cuda" or device is None or name not in candidate.engine.no_float16:
+        return None
+    own = device.gpu.compute_capability or ""
+    if capability(own) >= _BF16:
+        return None
+    return (
+        f"{short_name(device.gpu)} ({own}) has no bfloat16, and {candidate.engine.engine} refuses {name} in float16, "
+        "whose range is too small for it; use GGUF with llama.cpp"
+    )
+
+
+_BF16 = (8, 0)
+
+
 def quantization_cpu(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The engine has no code for the quantization on a processor."""
     support = support_of(candidate.engine, candidate.variant)
-    if not candidate.on_cpu or support is None or support.cpu:
+    if not candidate.on_cpu or support is None:
         return None
+    if support.cpu:
+        return _other_processor(candidate, support, host)
     return (
         f"{candidate.engine.engine} has no code for {support.quantization} ({support.format}) on a processor; "
         "use 16-bit weights, or GGUF with llama.cpp"
+    )
+
+
+def _other_processor(candidate: Candidate, support: QuantizationSupport, host: HostFacts) -> str | None:
+    own = host.cpu.architecture or (candidate.image.architectures[0] if candidate.image.architectures else None)
+    made_for = support.cpu_architectures
+    if own is None or not made_for or {"amd64": "x86_64", "arm64": "aarch64"}.get(own, own) in made_for:
+        return None
+    return (
+        f"{candidate.engine.engine} has code for {support.quantization} ({support.format}) on {', '.join(made_for)} "
+        f"processors only, and this one is {own}; use 16-bit weights, or GGUF with llama.cpp"
     )
 
 
@@ -98,6 +128,23 @@ def widened(candidate: Candidate) -> str | None:
     return (
         f"{short_name(device.gpu)} ({own}) has no arithmetic for {support.quantization} (from "
         f"{support.native_capability} on): the weights stay small in memory and are widened to 16 bits to compute"
+    )
+
+
+def without_tensor_cores(candidate: Candidate) -> str | None:
+    """In words, that an engine of half-precision matrices runs on a Turing chip without hardware for them.
+
+    Source: llama.cpp b11434 ggml-cuda.cu ("Turing devices with no tensor cores"); llama.cpp has integer kernels (dp4a).
+    """
+    if candidate.image.accelerator != "cuda" or candidate.engine.memory != "paged_kv":
+        return None
+    without = [item for item in candidate.devices if item.gpu.compute_capability and not has_tensor_cores(item)]
+    if not without:
+        return None
+    gpu, engine = without[0].gpu, candidate.engine.engine
+    return (
+        f"{short_name(gpu)} ({gpu.compute_capability}) has no tensor cores: {engine} computes half-precision matrices, "
+        "which crawl without them; llama.cpp has integer kernels for it"
     )
 
 

@@ -27,7 +27,7 @@ def mig(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Reques
 
 def tensor_parallel_heads(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The attention heads cannot be shared evenly."""
-    count, architecture = len(candidate.devices), model.architecture
+    count, architecture = candidate.tensor_parallel, model.architecture
     if "layer" in splits(candidate.engine) or divides(architecture, count):
         return None
     good = [size for size in range(count - 1, 0, -1) if divides(architecture, size)]

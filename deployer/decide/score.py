@@ -7,28 +7,28 @@ import msgspec
 
 from deployer.decide.candidates import Candidate, describe
 from deployer.decide.capability import code_for
-from deployer.decide.rules_quantization import widened
+from deployer.decide.front import has_gateway
+from deployer.decide.host import short_name
+from deployer.decide.rules_quantization import widened, without_tensor_cores
+from deployer.decide.score_speed import first_token_part, speed_part
 from deployer.decide.settings import Sizing
 from deployer.decide.source import ImageSource
-from deployer.decide.speed import per_user
-from deployer.types import ModelFormat, Quantization, Request, ScorePart, SpeedEstimate
+from deployer.types import DeviceMemory, ModelFormat, Quantization, Request, ScorePart, SpeedEstimate
 
 MANY_USERS = 8
 """From so many people at once on, a server that batches them well pays."""
 
-COMFORTABLE = 15.0
-"""Tokens a second that a reader does not wait for. Half of it costs 12 points, twice as many give one."""
-
-_QUALITY_POINTS, _SPEED_POINTS, _SLOWER_POINTS, _FASTER_POINTS = -200.0, 30.0, 12.0, 1.0
+_QUALITY_POINTS = -200.0
 _GPU_POINTS, _NATIVE_POINTS, _PREBUILT_POINTS, _VERIFIED_POINTS = 20.0, 10.0, 6.0, 15.0
 _CONTAINER_POINTS, _PRESENT_POINTS, _SASS_POINTS = 4.0, 10.0, 1.0
 _NO_KEY_POINTS, _WIDENED_POINTS, _OLD_CODE_POINTS = -6.0, -10.0, -8.0
-_WEIGHT_ONLY_POINTS = -3.0
+_WEIGHT_ONLY_POINTS, _NO_TENSOR_CORES_POINTS = -3.0, -20.0
 _P100 = "6.0"
 _SAME_MODEL_POINTS = 10.0
 _STEP_POINTS, _EXTRA_GPU_POINTS, _NO_PEER_POINTS = -3.0, -1.0, -8.0
-_CRAWLING, _DOUBLINGS = 0.01, 5.0
-_UNKNOWN_SPEED, _UNKNOWN_QUALITY = 15.0, -16.0
+_COPIES_POINTS = 2.0
+_BLIND_POINTS, _GOOD_BITS, _LARGE_BYTES = -5.5, 4.9, 4 * 1024**3
+_UNKNOWN_QUALITY = -16.0
 _ENOUGH: tuple[str, ModelFormat] = ("Q8_0", "gguf")
 """More bits than these cannot be told from it; they only cost speed."""
 
@@ -51,7 +51,8 @@ def score(option: Option, quantizations: Qualities, request: Request, *, wsl: bo
     return (
         _workload(option, request),
         _quality(option, quantizations),
-        _speed(option),
+        speed_part(option.sizing, option.speed, request),
+        first_token_part(option.speed, request),
         _placement(option),
         _accelerator(option),
         _verified(option),
@@ -61,8 +62,9 @@ def score(option: Option, quantizations: Qualities, request: Request, *, wsl: bo
         _present(option),
         _compiled(option),
         _arithmetic(option, request),
+        _unmeasured(option, quantizations),
         _given_up(option),
-        _devices(option, wsl=wsl),
+        _devices(option, request, wsl=wsl),
     )
 
 
@@ -102,19 +104,8 @@ def _quality(option: Option, quantizations: Qualities) -> ScorePart:
     return _part(
         "quality",
         round(_QUALITY_POINTS * counted, 3),
-        f"{variant.quantization} keeps {known.quality:.2%} of the quality",
+        f"{variant.quantization} keeps {'all' if known.quality == 1 else f'{known.quality:.2%}'} of the quality",
     )
-
-
-def _speed(option: Option) -> ScorePart:
-    slots = option.sizing.offer.slots
-    each = per_user(option.speed, slots)
-    if each is None:
-        return _part("speed", _UNKNOWN_SPEED, option.speed.basis)
-    doublings = math.log2(max(each, _CRAWLING) / COMFORTABLE)
-    points = _SPEED_POINTS + (_SLOWER_POINTS if doublings < 0 else _FASTER_POINTS) * min(doublings, _DOUBLINGS)
-    busy = f" each with {slots} users busy" if slots > 1 else ""
-    return _part("speed", round(points, 3), f"about {each:.0f} tokens/s{busy}; {COMFORTABLE:.0f} are comfortable")
 
 
 def _placement(option: Option) -> ScorePart:
@@ -124,6 +115,8 @@ def _placement(option: Option) -> ScorePart:
     if experts:
         points = _GPU_POINTS * (1 - experts / layers / 2)
         return _part("gpu", round(points, 3), f"all on the GPU but the experts of {experts} of {layers} layers")
+    if (unproven := unproven_graphics(option.candidate)) is not None:
+        return _part("gpu", 0.0, unproven)
     if offloaded == layers:
         return _part("gpu", _GPU_POINTS, f"fits entirely on {describe(option.candidate.devices)}")
     return _part(
@@ -131,8 +124,19 @@ def _placement(option: Option) -> ScorePart:
     )
 
 
+def unproven_graphics(candidate: Candidate) -> str | None:
+    """In words, that graphics of the processor read the same memory as its cores, and nobody measured them."""
+    shared = [item for item in candidate.devices if item.gpu.unified_memory and item.gpu.vendor in ("amd", "intel")]
+    unknown = next((item.gpu for item in shared if item.known is None), None)
+    if unknown is None:
+        return None
+    return f"{short_name(unknown)} reads the processor's own memory, and whether it is faster than its cores is unknown"
+
+
 def _accelerator(option: Option) -> ScorePart:
     accelerator = option.candidate.image.accelerator
+    if unproven_graphics(option.candidate) is not None:
+        return _part("accelerator", 0.0, "graphics of the processor")
     if accelerator in ("cuda", "rocm", "sycl"):
         return _part("accelerator", _NATIVE_POINTS, f"{accelerator} is the GPU maker's own")
     return _part("accelerator", 0.0, f"{accelerator}")
@@ -166,7 +170,10 @@ def _container(option: Option) -> ScorePart:
 
 def _key(option: Option) -> ScorePart:
     if option.candidate.engine.key == "none":
-        return _part("key", _NO_KEY_POINTS, "has no API key, so whoever reaches its port can use it")
+        instead = (
+            "a gateway has to ask for one" if has_gateway(option.candidate) else "whoever reaches its port can use it"
+        )
+        return _part("key", _NO_KEY_POINTS, f"has no API key, so {instead}")
     return _part("key", 0.0, "asks for an API key")
 
 
@@ -191,6 +198,8 @@ def _compiled(option: Option) -> ScorePart:
 def _arithmetic(option: Option, request: Request) -> ScorePart:
     """Small weights that are widened to compute cost more the more users there are, and old kernels for it are slow."""
     said = widened(option.candidate)
+    if (crawls := without_tensor_cores(option.candidate)) is not None:
+        return _part("arithmetic", _NO_TENSOR_CORES_POINTS, crawls)
     if option.candidate.variant.format in ("awq", "gptq") and request.users >= MANY_USERS:
         why = "weights alone are small and widened for every batch, which many users feel"
         return _part("arithmetic", _WEIGHT_ONLY_POINTS, why)
@@ -199,17 +208,39 @@ def _arithmetic(option: Option, request: Request) -> ScorePart:
     return _part("arithmetic", _WIDENED_POINTS, said)
 
 
+def _unmeasured(option: Option, quantizations: Qualities) -> ScorePart:
+    """Where nobody knows how much memory there is, every bit above a good form of four bits is a risk."""
+    blind = bool(unmeasured(option))
+    known = quantizations.get((option.candidate.variant.quantization, option.candidate.variant.format))
+    if not blind or known is None:
+        return _part("unmeasured", 0.0, "nothing is placed in memory of unknown size" if not blind else "size unknown")
+    above = max(known.bits_per_weight - _GOOD_BITS, 0.0)
+    large = min(option.sizing.weights.layout.total_bytes / _LARGE_BYTES, 1.0)
+    where = describe(option.candidate.devices) if option.candidate.devices else "main memory"
+    why = f"the memory of {where} is unknown, and {above:.1f} bits a weight more than needed may not fit"
+    return _part("unmeasured", round(_BLIND_POINTS * above * large + 0.0, 3), why)
+
+
+def unmeasured(option: Option) -> list[DeviceMemory]:
+    """The places of the weights (the GPUs, else main memory) of which nobody knows how much is free."""
+    places = option.sizing.memory.devices
+    count = len(option.candidate.devices) or len(places)
+    return [item for item in places[:count] if item.available_mib is None]
+
+
 def _given_up(option: Option) -> ScorePart:
     offer = option.sizing.offer
     why = "; ".join(offer.given_up) or "nothing given up"
     return _part("given-up", _STEP_POINTS * offer.steps_down + 0.0, why)
 
 
-def _devices(option: Option, *, wsl: bool) -> ScorePart:
-    extra = max(len(option.candidate.devices) - 1, 0)
-    if extra and wsl and option.sizing.settings.tensor_parallel > 1:
+def _devices(option: Option, request: Request, *, wsl: bool) -> ScorePart:
+    extra, settings = max(len(option.candidate.devices) - 1, 0), option.sizing.settings
+    if extra and wsl and max(settings.tensor_parallel, settings.pipeline_parallel) > 1:
         why = f"{extra} GPUs more than one, which under WSL cannot reach each other's memory"
         return _part("devices", _NO_PEER_POINTS * extra, why)
+    if settings.data_parallel > 1 and request.workload == "batch" and request.users >= MANY_USERS:
+        return _part("devices", _COPIES_POINTS, f"{settings.data_parallel} copies do as many batches at once")
     return _part(
         "devices",
         _EXTRA_GPU_POINTS * extra + 0.0,

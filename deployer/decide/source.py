@@ -7,12 +7,16 @@ import msgspec
 
 from deployer.decide.candidates import Device
 from deployer.decide.capability import code_for
-from deployer.decide.version import capability
+from deployer.decide.version import capability, release
 from deployer.errors import BadInputError
 from deployer.types import EngineProfile, ImageProfile, PlanImage, Request, VerifiedImage
 
 ARCH_ARGUMENT = "CUDA_ARCH"
 """Build argument of a CUDA Dockerfile: the capabilities to compile for, as CMake writes them (`61;86`)."""
+
+
+UNKNOWN_VERSION = "unknown"
+"""Version of an image from another place, whose tag does not tell one that can be compared with the profile's."""
 
 
 class ImageSource(msgspec.Struct, frozen=True):
@@ -80,6 +84,8 @@ def build_arguments(image: ImageProfile, devices: Sequence[Device]) -> dict[str,
 def replaced(engine: EngineProfile, request: Request) -> EngineProfile:
     """The engine with the asked image taken from `request.image_reference` instead; unchanged without one.
 
+    Its version is that of its own tag, never the profile's: known vulnerabilities are compared with what would run.
+
     Raises BadInputError for a local program, which has no reference.
     """
     if request.image_reference is None:
@@ -118,10 +124,24 @@ def _with_reference(image: ImageProfile, reference: str) -> ImageProfile:
             f"image {image.id} is the local program {image.program}; it cannot be taken from {reference}",
             hint="choose an image profile that is pulled, or leave the reference out",
         )
-    digest = reference.partition("@")[2] or None
     return msgspec.structs.replace(
-        image, reference=reference, digest=digest, dockerfile=None, build_args={}, recipe=reference
+        image,
+        reference=reference,
+        version=_version_of(reference, image.version),
+        digest=reference.partition("@")[2] or None,
+        dockerfile=None,
+        build_args={},
+        recipe=reference,
+        cpu_flags=(),
+        cpu_flags_recommended=tuple(dict.fromkeys((*image.cpu_flags, *image.cpu_flags_recommended))),
     )
+
+
+def _version_of(reference: str, usual: str) -> str:
+    """The version in the reference's tag, if it is of the kind of `usual` (`0.33.0`, `b11434`)."""
+    tag = reference.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    own, known = release(tag), release(usual)
+    return tag.removeprefix("v") if own and known and len(own) == len(known) else UNKNOWN_VERSION
 
 
 def _suffix(arguments: Mapping[str, str]) -> str:

@@ -24,13 +24,13 @@ def settings_values(option: Option, request: Request, site: Site) -> dict[str, s
     inside = candidate.runtime == "compose"
     embedding = request.workload == "embedding"
     return {
-        "model": f"{MODEL_FOLDER}/{model_file(candidate)}" if inside else candidate.variant.path,
+        "model": model_place(candidate) if inside else candidate.variant.path,
         "alias": site.name,
         "host": ANY_ADDRESS if inside else request.address,
         "port": str(candidate.engine.container_port if inside else site.port),
         **_key_values(candidate.engine, KEY_PATH if inside else site.key_file),
         "threads": str(settings.threads),
-        "slots": str(settings.slots),
+        "slots": str(-(-settings.slots // settings.data_parallel)),
         "metrics": True,
         "offline": True,
         "no_ui": True,
@@ -62,12 +62,14 @@ def _memory_values(option: Option) -> dict[str, str | bool | None]:
         "batch_tokens": str(settings.batch),
         "gpu_memory_fraction": None if share is None else f"{share:.2f}",
         "kv_cache_gib": None if pool is None or candidate.devices else str(max(-(-pool // 1024), 1)),
-        "kv_cache_tokens": str(option.sizing.context_total),
+        "kv_cache_tokens": None if candidate.devices else str(option.sizing.context_total),
         "kv_cache_type": None if settings.kv_cache_type == "auto" else settings.kv_cache_type,
         "kv_cache_type_k": settings.kv_cache_type,
         "kv_cache_type_v": settings.kv_cache_type,
         "flash_attention": "auto" if settings.kv_cache_type == "f16" else "on",
         "tensor_parallel": str(settings.tensor_parallel) if settings.tensor_parallel > 1 else None,
+        "data_parallel": str(settings.data_parallel) if settings.data_parallel > 1 else None,
+        "pipeline_parallel": str(settings.pipeline_parallel) if settings.pipeline_parallel > 1 else None,
         "tensor_split": ",".join(str(count) for count in settings.tensor_split) or None,
         "gpu_layers": str(settings.gpu_layers) if candidate.devices else None,
         "numa": settings.numa,
@@ -95,6 +97,11 @@ def _model_values(option: Option, *, embedding: bool) -> dict[str, str | bool | 
 
 NAMED = {"tgi": ("awq", "gptq", "fp8")}
 """Formats that an engine has to be told; the others read it in the model's config.json."""
+
+
+def model_place(candidate: Candidate) -> str:
+    """Where the container has the model: a GGUF file below the mounted folder, any other as that folder itself."""
+    return f"{MODEL_FOLDER}/{model_file(candidate)}" if candidate.variant.format == "gguf" else MODEL_FOLDER
 
 
 def model_file(candidate: Candidate) -> str:

@@ -61,7 +61,7 @@ def read(answers: Answers) -> tuple[NvidiaFacts | None, tuple[Gpu, ...]]:
 def _heard(answers: Answers) -> tuple[NvidiaFacts | None, tuple[Gpu, ...]]:
     if answers.library:
         complaint = f"{LIBRARY} is there but cannot be loaded: {answers.library}. Reinstall the driver."
-        return NvidiaFacts(error=complaint), ()
+        return NvidiaFacts(error=complaint), nvml_reading.unanswered(answers.cards)
     if answers.library is None:
         return nvml_reading.without_driver(answers.cards)
     lines = nvml_lines.parse(answers.lines)

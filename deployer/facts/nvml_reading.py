@@ -36,9 +36,10 @@ def read(
     ended = _ended(status, timeout_s)
     first = lines.driver
     if first is None:
-        return NvidiaFacts(error=ended or "The NVML probe gave no readable answer: reinstall the NVIDIA driver."), ()
+        unread = ended or "The NVML probe gave no readable answer: reinstall the NVIDIA driver."
+        return NvidiaFacts(error=unread), unanswered(cards)
     if first.init_error is not None:
-        return NvidiaFacts(error=nvml_errors.driver_error(first.init_error)), ()
+        return NvidiaFacts(error=nvml_errors.driver_error(first.init_error)), unanswered(cards)
     gpus = [_gpu(line) for line in lines.devices]
     silent = range(len(gpus), first.count.value or 0)
     gpus += [
@@ -179,6 +180,23 @@ def _unlisted(gpus: Sequence[Gpu], cards: Sequence[PciCard], driver: str | None)
         )
         for place, card in enumerate(missing)
     ]
+
+
+def unanswered(cards: Sequence[PciCard]) -> tuple[Gpu, ...]:
+    """The cards of the bus, of which a driver that does not answer tells nothing; they do not vanish from the list."""
+    return tuple(
+        Gpu(
+            index=index,
+            vendor="nvidia",
+            pci_bus_id=card.address,
+            driver=card.driver,
+            error=_why_held(card) if card.driver not in {"nvidia", None} else _NO_ANSWER,
+        )
+        for index, card in enumerate(cards)
+    )
+
+
+_NO_ANSWER = "This NVIDIA card is on the PCI bus, but the driver answers for none."
 
 
 def without_driver(cards: Sequence[PciCard]) -> tuple[NvidiaFacts | None, tuple[Gpu, ...]]:

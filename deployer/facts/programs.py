@@ -5,20 +5,21 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-_PROGRAM = "llama-server"
+_PROGRAMS = ("llama-server", "vllm", "sglang")
 _PACKAGE = "xllamacpp"
 _OPENMP = "libgomp.so.1"
 
 
 def probe() -> dict[str, str]:
-    """Map `llama-server` to its path and `xllamacpp` to its installed version, where they can run. Neither is started.
+    """Map servers on PATH to their path and `xllamacpp` to its installed version, where they can run. None is started.
 
     The wheel of xllamacpp needs the system's OpenMP library, which a bare Debian has not.
     """
     found = {}
-    path = shutil.which(_PROGRAM)
-    if path is not None:
-        found[_PROGRAM] = path
+    for program in _PROGRAMS:
+        path = shutil.which(program)
+        if path is not None:
+            found[program] = path
     version = _package_version(_PACKAGE)
     if version is not None and _loads(_OPENMP):
         found[_PACKAGE] = version

@@ -144,11 +144,13 @@ def test_engines_that_share_layers_get_like_gpus_that_divide_the_heads(
     where: HostFacts, what: str, asked: dict[str, object]
 ) -> None:
     found = decide(where, what, asked)
-    if found is None or found.settings.tensor_parallel == 1:
+    if found is None or engine_of(found).memory != "paged_kv" or len(found.devices) < 2:
         return
     cards = [next(card for card in where.gpus if card.index == device.index) for device in found.devices]
-    assert len(cards) == found.settings.tensor_parallel
-    assert divides(model(what).architecture, len(cards))
+    settings = found.settings
+    assert len(cards) == settings.tensor_parallel * settings.data_parallel * settings.pipeline_parallel
+    assert settings.data_parallel <= max(settings.slots, 1)
+    assert divides(model(what).architecture, settings.tensor_parallel)
     assert all(same_kind(cards[0], card) for card in cards)
     assert found.settings.gpu_memory_fraction is not None
     assert 0 < found.settings.gpu_memory_fraction <= 0.92

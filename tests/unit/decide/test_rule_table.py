@@ -112,6 +112,11 @@ TABLE: dict[str, Row] = {
     "reranker": Row(host(), replace(SMALL, reranker=True)),
     "workload": Row(host(), SMALL, asked={"workload": "embedding"}),
     "context": Row(host(), SMALL, asked={"context": 40000}),
+    "kv_type": Row(host(), SMALL, knowing(replace(SERVER, kv_types=("f16",)), engine("ollama")), {"kv_type": "q8_0"}),
+    "kv_type_devices": Row(
+        host(gpu(0, "Tesla V100", "7.0", 32768), driver="575.1"), only(BF16),
+        knowing(engine("vllm", images=(image("vllm", "cuda12-volta"),))), {"kv_type": "fp8"},
+    ),
     "forced_quantization": Row(host(RTX), asked={"quantization": "Q4_K_M"}),
     "model_format": Row(host(), only(AWQ), knowing(replace(SERVER, quantizations=("AWQ",)))),
     "quantization": Row(host(), only(variant("gguf", "Q9_X")), knowing(SERVER)),
@@ -156,6 +161,13 @@ TABLE: dict[str, Row] = {
     "container_gpu_injection": Row(
         replace(host(RTX), container=replace(DOCKER, nvidia_toolkit=None, nvidia_runtime=False, cdi=()))
     ),
+    "device_files": Row(
+        replace(
+            host(),
+            gpus=(replace(RADEON, access="may not open /dev/kfd: run `sudo usermod -aG 992 $USER`"),),
+            container=replace(DOCKER, rootless=True),
+        )
+    ),
     "ptx_driver": Row(host(P40, driver="550.1"), known=knowing(CUDA)),
     "driver": Row(host(RTX, driver="535.1"), known=knowing(CUDA)),
     "unknown_capability": Row(host(gpu(0, "Foo", None, 24000), driver="550.1"), known=knowing(CUDA)),
@@ -183,6 +195,10 @@ TABLE: dict[str, Row] = {
     "quantization_gfx": Row(
         replace(host(), gpus=(RADEON,)), only(FP8), knowing(engine("vllm", images=(image("vllm", "rocm"),)))
     ),
+    "quantization_float16": Row(
+        host(gpu(0, "Tesla T4", "7.5", 15360)),
+        only(BF16, of=replace(SMALL, architecture=replace(SMALL.architecture, name="gemma3"))), knowing(VLLM),
+    ),
     "quantization_cpu": Row(host(ram_mib=200000), only(FP8), knowing(engine("vllm", images=(image("vllm", "cpu"),)))),
 }  # fmt: skip
 
@@ -197,7 +213,8 @@ def outcome(row: Row) -> object:
         found = plan(row.where, row.what, known=row.known, unavailable=row.unavailable, asked=row.asked)
     except DeployerError as error:
         return error.kind
-    return (found.engine, found.image.profile, found.model.quantization, found.devices, found.runtime)
+    shape = (found.settings.tensor_parallel, found.settings.data_parallel, found.settings.pipeline_parallel)
+    return (found.engine, found.image.profile, found.model.quantization, found.devices, found.runtime, shape)
 
 
 def told(row: Row, rule: str) -> bool:

@@ -133,7 +133,7 @@ def test_rule_names_are_stable_words() -> None:
         "forced", "runtime", "image-unavailable", "cpu-architecture", "cpu-flags", "vendor", "compute-capability",
         "ptx-driver", "driver", "last-driver", "gfx", "container-gpu-injection", "model-architecture", "format",
         "quantization", "workload", "model-source", "context", "memory", "legacy", "security", "split", "mig",
-        "tensor-parallel", "quantization-support", "jetson", "container-first",
+        "tensor-parallel", "quantization-support", "jetson", "container-first", "kv-type",
     }  # fmt: skip
 
 
@@ -145,7 +145,10 @@ TABLE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["Tesla P40", "NVIDIA Tesla P40", "tesla p40", "P40", "nvidia p40"])
+@pytest.mark.parametrize(
+    "name",
+    ["Tesla P40", "NVIDIA Tesla P40", "tesla p40", "P40", "nvidia p40", "Tesla P40 24GB", "NVIDIA(R) Tesla(TM) P40"],
+)
 def test_a_gpu_is_known_by_its_name_however_it_is_written(name: str) -> None:
     done, warnings = complete(HostFacts(gpus=(Gpu(index=0, name=name),)), TABLE)
     card = done.gpus[0]

@@ -54,13 +54,20 @@ def test_tgi_is_chosen_by_name_only() -> None:
     assert any("no longer developed" in text for text in asked.warnings)
 
 
-def test_an_engine_without_a_key_is_published_on_this_machine_only() -> None:
+def test_an_engine_without_a_key_is_served_behind_a_gateway_that_asks_for_one() -> None:
     found = plan(host(gpu(0, *RTX)), "qwen2.5-7b-instruct", engine="ollama", address="0.0.0.0")
-    assert found.address == "127.0.0.1"
-    assert any("ollama has no API key" in text and "instead of 0.0.0.0" in text for text in found.warnings)
+    assert found.address == "0.0.0.0"
+    assert found.gateway is not None
+    assert found.gateway.image.startswith("docker.io/library/haproxy:")
+    assert "GET /api/ps" in found.gateway.routes
+    assert not any(route.startswith("POST /api/") for route in found.gateway.routes)
+    assert found.health.public_paths == (found.health.path,)
+    assert not found.gateway.passes_key
+    assert not any("has no API key" in text for text in found.warnings)
     assert not any("api_key" in word for word in found.command)
     assert found.setup
     assert found.environment["OLLAMA_CONTEXT_LENGTH"] == "8192"
+    assert found.files == {"Modelfile": f"FROM /models/{found.model.files[0]}\nPARAMETER num_ctx 8192\n"}
     assert not any("{" in word for step in found.setup for word in step)
 
 
@@ -74,7 +81,7 @@ def test_a_key_in_a_variable_is_named_and_never_written() -> None:
 def test_the_command_of_vllm() -> None:
     where = cards("GeForce RTX 3090", "8.6", 24576, 2)
     found = plan(where, only(BF16, of=model("qwen2.5-14b-instruct")), engine="vllm", users=4)
-    assert found.command[:3] == ("vllm", "serve", "/models/x")
+    assert found.command[:3] == ("vllm", "serve", "/models")
     words = dict(zip(found.command[3::2], found.command[4::2], strict=False))
     assert words["--tensor-parallel-size"] == "2"
     assert words["--max-model-len"] == "8192"
@@ -276,7 +283,8 @@ def test_the_hash_covers_what_the_container_is_given() -> None:
 
 
 def test_a_model_that_would_crawl_is_refused() -> None:
+    large = only(BF16, of=model("qwen2.5-72b-instruct"))
     with pytest.raises(NoFitError) as caught:
-        plan(host(ram_mib=2_000_000), only(BF16, of=model("qwen2.5-72b-instruct")), engine="vllm", context=2048)
+        plan(host(ram_mib=2_000_000, cores=1), large, engine="vllm", context=2048)
     said = [item for item in caught.value.details["rejected"] if item["rule"] == "speed"]  # type: ignore[attr-defined]
     assert "would give less than 0.1 tokens/s" in said[0]["reason"]

@@ -5,14 +5,13 @@ import pytest
 from deployer.decide.candidates import Device
 from deployer.decide.capability import cuda_of, driver_of
 from deployer.decide.device_sets import device_sets, divides
-from deployer.decide.kv_cache import layer_bytes, row_elements, state_bytes
 from deployer.decide.rules_image import affects, cpu_level
 from deployer.decide.version import older, release
 from deployer.decide.weights import packed_layout
 from deployer.types import Advisory, Architecture, HostFacts, NvidiaFacts
 from tests.unit.decide.hosts import gpu
 from tests.unit.decide.test_memory import load
-from tests.unit.decide.test_rule_table import LLAMA, VLLM
+from tests.unit.decide.test_rule_table import LLAMA, VLLM, replace
 from tests.unit.decide.test_weights import LLAMA_8B, LLAMA_70B, QWEN_7B
 
 GIB = 1024**3
@@ -95,11 +94,14 @@ def test_heads_divide() -> None:
     assert [count for count in range(1, 9) if divides(QWEN_7B, count)] == [1, 2, 4]
 
 
+TENSOR_ONLY = replace(VLLM, splits=("tensor",))
+
+
 def test_tensor_parallel_sets_are_alike_and_divide_and_layer_splits_take_all() -> None:
     cards = devices(RTX, RTX, RTX, P40)
-    tensor = [[item.gpu.index for item in found] for found in device_sets(cards, VLLM, LLAMA_70B)]
+    tensor = [[item.gpu.index for item in found.devices] for found in device_sets(cards, TENSOR_ONLY, LLAMA_70B)]
     assert tensor == [[0], [3], [0, 1]]
-    layers = [[item.gpu.index for item in found] for found in device_sets(cards, LLAMA, LLAMA_70B)]
+    layers = [[item.gpu.index for item in found.devices] for found in device_sets(cards, LLAMA, LLAMA_70B)]
     assert [0, 1, 2] in layers
     assert [0, 1, 2, 3] in layers
 
@@ -118,29 +120,6 @@ GEMMA = Architecture(
     name="gemma3", layers=48, embedding=3840, feed_forward=15360, heads=16, kv_heads=8, head_dim=256, vocabulary=262208,
     context_max=131072, sliding_window=1024, sliding_pattern=6,
 )  # fmt: skip
-
-
-def test_latent_attention_keeps_one_row() -> None:
-    assert row_elements(DEEPSEEK) == 576
-    assert row_elements(DEEPSEEK, ranks=8) == 576
-
-
-def test_a_window_keeps_what_it_sees() -> None:
-    kept = layer_bytes(GEMMA, cells=32768, batch=512, element_bytes=2.0)
-    assert kept[5] == 32768 * 8 * 512 * 2
-    assert kept[0] == 1536 * 8 * 512 * 2
-
-
-def test_a_recurrent_state_does_not_grow_with_the_context() -> None:
-    # Qwen3.8-27B, one conversation, no snapshots: 448.88 MiB with three states; a third of it is 149.6
-    kept = layer_bytes(QWEN_NEXT, cells=8192, batch=512, element_bytes=2.0)
-    assert kept[0] == state_bytes(QWEN_NEXT) == layer_bytes(QWEN_NEXT, cells=65536, batch=512, element_bytes=2.0)[0]
-    assert sum(kept[layer] for layer in range(64) if (layer + 1) % 4) / 1024**2 == pytest.approx(149.62, abs=0.1)
-
-
-def test_heads_are_shared_by_ranks_and_repeated_when_there_are_too_few() -> None:
-    assert row_elements(QWEN_7B, ranks=2) == row_elements(QWEN_7B) // 2
-    assert row_elements(QWEN_7B, ranks=8) == 2 * QWEN_7B.head_dim
 
 
 def test_16_bit_weights_are_what_vllm_loads() -> None:

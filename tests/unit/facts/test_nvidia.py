@@ -151,6 +151,20 @@ def test_a_card_without_a_driver(probe: Probe, tmp_path: Path) -> None:
     assert "held by the kernel driver nouveau" in (gpus[0].error or "")
 
 
+@pytest.mark.parametrize(("name", "repair"), [("not-loaded", "sudo modprobe nvidia"), ("mismatch", "Reboot this host")])
+def test_cards_stay_in_the_list_when_the_driver_answers_for_none(
+    name: str, repair: str, probe: Probe, tmp_path: Path
+) -> None:
+    plant_card(tmp_path, "0000:03:00.0", driver=None)
+    plant_card(tmp_path, "0000:82:00.0", driver="vfio-pci")
+    driver, gpus = probe(name, root=tmp_path)
+    assert driver is not None
+    assert repair in (driver.error or "")
+    assert [(gpu.index, gpu.pci_bus_id) for gpu in gpus] == [(0, "0000:03:00.0"), (1, "0000:82:00.0")]
+    assert "the driver answers for none" in (gpus[0].error or "")
+    assert "held by the kernel driver vfio-pci" in (gpus[1].error or "")
+
+
 def test_a_library_that_cannot_be_loaded_is_not_absent(probe: Probe, tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library\n" * 100)
     driver, _ = probe("p40x2-580", library=tmp_path)

@@ -96,13 +96,14 @@ def test_os_release_has_a_second_place(tmp_path: Path) -> None:
     assert operating_system.probe(tmp_path).distribution == "fedora 44"
 
 
-def test_llama_server_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "llama-server"
+@pytest.mark.parametrize("name", ["llama-server", "vllm", "sglang"])
+def test_llama_server_is_found_on_the_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / name
     program.write_text("#!/bin/sh\n")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "llama-server" not in programs.probe()
+    assert name not in programs.probe()
     program.chmod(0o755)
-    assert programs.probe()["llama-server"] == str(program)
+    assert programs.probe()[name] == str(program)
 
 
 def test_the_package_is_found_by_its_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
