@@ -1,6 +1,6 @@
 """Runtime `compose`: Docker Compose starts, Docker answers what runs. Ours is what carries our label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _BAD_FILE, _PULL_FAILED, _NOT_FOUND, _TIMED_OUT = 15, 18, 127, 124
 
 
 class ComposeRuntime:
-    """Servers as one-service Compose projects `deployer-<name>`."""
+    """Servers as Compose projects `deployer-<name>`: an engine, and the gateway before it where it has one."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -30,7 +30,11 @@ class ComposeRuntime:
 
     def start(self, plan: Plan, folder: Path, on_line: OnLine) -> None:
         """`docker compose up -d` without building or pulling; a container that was only created is cleaned away."""
-        name = checked_name(plan.name)
+        self.start_files(plan.name, folder, on_line)
+
+    def start_files(self, name: str, folder: Path, on_line: OnLine) -> None:
+        """The same for the files of a folder, whoever made them."""
+        name = checked_name(name)
         if not (folder / COMPOSE_FILE).is_file():
             raise BadInputError(f"{folder} holds no {COMPOSE_FILE}", hint="render the plan again")
         self._containers.refuse_foreign(name)
@@ -43,6 +47,14 @@ class ComposeRuntime:
     def stop(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
         """Stop and remove our containers and networks of this name; the volume with compiled kernels stays."""
         return self._containers.remove(checked_name(name), on_line, timeout_s)
+
+    def execute(self, name: str, argv: Sequence[str], on_line: OnLine, timeout_s: float) -> Completed:
+        """`docker exec` in the engine's container, as its own user and without a shell."""
+        found = self._containers.states(checked_name(name))
+        if not found or found[0].container_id is None:
+            raise PreconditionError(f"{name} does not run: {argv[0]} cannot be run in it", hint="deployer status")
+        command = ("docker", "exec", found[0].container_id, *argv)
+        return stream(command, _escaped(on_line), timeout_s=timeout_s)
 
     def state(self, name: str) -> ServerState:
         """Ask Docker for the newest container with our label."""

@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from deployer.errors import PreconditionError
 from deployer.runtime.interface import OnLine
 from deployer.runtime.lines import escape, readable, split_lines
-from deployer.runtime.naming import LABEL_NAME, LABEL_PLAN, project
+from deployer.runtime.naming import LABEL_GATEWAY, LABEL_NAME, LABEL_PLAN, project
 from deployer.types import ServerState, ServerStatus
 
 if TYPE_CHECKING:
@@ -60,7 +62,23 @@ class Containers:
             for entry in sorted(self._ours(name), key=lambda entry: entry["Created"]):
                 newest[entry["Labels"][LABEL_NAME]] = entry
             inspected = (self._inspect(entry["Id"]) for _, entry in sorted(newest.items()))
-            return tuple(_state(container) for container in inspected if container)
+            states = tuple(_state(container) for container in inspected if container)
+            fallen = {entry["Labels"][LABEL_GATEWAY]: entry for entry in self._gateways(name) if _has_fallen(entry)}
+            return tuple(self._behind(state, fallen.get(state.name)) for state in states)
+
+    def _behind(self, state: ServerState, gateway: dict[str, Any] | None) -> ServerState:
+        """The state of what cannot be reached, because the gateway before it has ended."""
+        if gateway is None or state.status not in ("running", "starting"):
+            return state
+        found = self._inspect(gateway["Id"])
+        if found is None:
+            return state
+        code = found["State"].get("ExitCode")
+        return msgspec.structs.replace(
+            state,
+            status=_STATUS.get(found["State"]["Status"], "exited"),
+            gateway=f"has ended with exit status {code}",
+        )
 
     def refuse_foreign(self, name: str) -> None:
         """Raise PreconditionError where something that lacks our label has the name of our project or container."""
@@ -96,14 +114,14 @@ class Containers:
     def remove_created(self, name: str) -> None:
         """Remove our containers that were made but never started: what a failed start leaves."""
         with _answering():
-            for entry in self._ours(name):
+            for entry in (*self._gateways(name), *self._ours(name)):
                 if entry["State"] == "created":
                     self._remove(entry["Id"])
 
     def remove(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
-        """Stop and remove our containers, then their networks; False when there was nothing."""
+        """Stop and remove our containers, the gateway first, then their networks; False when there was nothing."""
         with _answering():
-            containers = self._ours(name)
+            containers = [*self._gateways(name), *self._ours(name)]
             for entry in containers:
                 on_line(f"stopping {name} (container {entry['Id'][:12]})")
                 self._stop(entry["Id"], timeout_s)
@@ -111,13 +129,14 @@ class Containers:
             return self._remove_networks(name) or bool(containers)
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: datetime | None, on_line: OnLine) -> None:
-        """Hand over the newest container's log line by line; nothing when there is no container."""
-        with _answering():
-            ours = sorted(self._ours(name), key=lambda entry: entry["Created"])
-            if not ours:
-                return
+        """Hand over the newest container's log line by line; nothing when there is no container.
+
+        Where the gateway before it has ended, its log comes first.
+        """
+
+        def show(entry: dict[str, Any], mark: str) -> None:
             chunks = self._docker.logs(
-                ours[-1]["Id"],
+                entry["Id"],
                 stream=True,
                 follow=follow,
                 tail="all" if tail is None else max(tail, 0),
@@ -125,26 +144,38 @@ class Containers:
             )
             with contextlib.closing(chunks):
                 for line in split_lines(chunks):
-                    on_line(readable(line))
+                    on_line(mark + readable(line))
+
+        with _answering():
+            for entry in filter(_has_fallen, self._gateways(name)):
+                show(entry, "gateway: ")
+            for entry in sorted(self._ours(name), key=lambda entry: entry["Created"])[-1:]:
+                show(entry, "")
 
     def _ours(self, name: str | None) -> list[dict[str, Any]]:
         label = LABEL_NAME if name is None else f"{LABEL_NAME}={name}"
         entries: list[dict[str, Any]] = self._docker.containers(all=True, filters={"label": label})
         return [entry for entry in entries if self._other_home(entry) is None]
 
+    def _gateways(self, name: str | None) -> list[dict[str, Any]]:
+        """The containers of gateways before our deployments, running or not."""
+        label = LABEL_GATEWAY if name is None else f"{LABEL_GATEWAY}={name}"
+        entries: list[dict[str, Any]] = self._docker.containers(all=True, filters={"label": label})
+        return [entry for entry in entries if self._other_home(entry) is None]
+
     def _other_home(self, entry: dict[str, Any]) -> Path | None:
         """The other installation's folder of deployments that a container was started from; None when it is not."""
         started_from = Path(entry["Labels"].get(_WORKING_DIR, ""))
-        name = entry["Labels"].get(LABEL_NAME, "")
+        name = entry["Labels"].get(LABEL_NAME) or entry["Labels"].get(LABEL_GATEWAY, "")
         place = next((parent.parent for parent in started_from.parents if parent.name == name), None)
         if self._deployments is None or place is None or place.name != self._deployments.name:
             return None
         return None if place.resolve() == self._deployments.resolve() else place
 
     def _is_foreign(self, entry: dict[str, Any], name: str) -> bool:
-        if entry["Labels"].get(LABEL_NAME) == name:
+        if name in (entry["Labels"].get(LABEL_NAME), entry["Labels"].get(LABEL_GATEWAY)):
             return self._other_home(entry) is not None
-        taken = {f"/{project(name)}", f"/{project(name)}-llm-1"}
+        taken = {f"/{project(name)}", *(f"/{project(name)}-{service}-1" for service in ("llm", "engine"))}
         return entry["Labels"].get(_PROJECT) == project(name) or bool(taken & set(entry["Names"]))
 
     def _inspect(self, container_id: str) -> dict[str, Any] | None:
@@ -174,18 +205,34 @@ class Containers:
                 raise
 
     def _remove_networks(self, name: str) -> bool:
-        """Remove the project's networks, unless a container that is not ours belongs to the project."""
-        import docker
+        """Remove the project's networks, unless a container that is not ours belongs to the project.
 
+        One that a client's container has joined stays, so that the client finds the next server there.
+        """
         if any(self._is_foreign(entry, name) for entry in self._docker.containers(all=True)):
             return False
         removed = False
         for network in self._docker.networks(names=[f"{project(name)}_"]):
             if network["Name"].startswith(f"{project(name)}_") and _is_our_network(network, name):
-                with contextlib.suppress(docker.errors.NotFound):
-                    self._docker.remove_network(network["Id"])
-                    removed = True
+                removed = self._remove_network(network["Id"]) or removed
         return removed
+
+    def _remove_network(self, network_id: str) -> bool:
+        import docker
+
+        try:
+            self._docker.remove_network(network_id)
+        except docker.errors.NotFound:
+            return False
+        except docker.errors.APIError as error:
+            if error.status_code != 403 or "active endpoints" not in str(error):  # noqa: PLR2004 - Docker's refusal
+                raise
+            return False
+        return True
+
+
+def _has_fallen(gateway: dict[str, Any]) -> bool:
+    return _STATUS.get(gateway["State"], "exited") in ("exited", "restarting")
 
 
 def _is_our_network(network: dict[str, Any], name: str) -> bool:

@@ -1,10 +1,11 @@
 """What every runtime can do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from deployer.execution import Completed
 from deployer.types import Plan, ServerState
 
 OnLine = Callable[[str], None]
@@ -21,6 +22,12 @@ class Runtime(Protocol):
 
     def stop(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
         """Remove all that runs for this deployment, and only that; False when there was nothing."""
+
+    def execute(self, name: str, argv: Sequence[str], on_line: OnLine, timeout_s: float) -> Completed:
+        """Run a program where the server runs, and hand over what it says; `stdout` of the result holds it all.
+
+        Raises PreconditionError where that cannot be done.
+        """
 
     def state(self, name: str) -> ServerState:
         """Return the state of one deployment; `missing` when nothing exists."""

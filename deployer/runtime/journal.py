@@ -20,11 +20,13 @@ _POLL_S = 0.2
 class Journal:
     """Writer of `server.log`. At `max_bytes` the file becomes `.1`, then `.2`; `keep` files exist at most.
 
-    On a full disk lines are dropped: the server goes on serving.
+    On a full disk lines are dropped: the server goes on serving. `secret` is written as `[key]`.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
-        self._path, self._max_bytes, self._keep = path, max_bytes, keep
+    def __init__(
+        self, path: Path, *, max_bytes: int = MAX_BYTES, keep: int = KEEP, secret: bytes | None = None
+    ) -> None:
+        self._path, self._max_bytes, self._keep, self._secret = path, max_bytes, keep, secret
         self._rest = b""
         self._open()
 
@@ -33,7 +35,7 @@ class Journal:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) >= _BLOCK:
             whole, self._rest = [*whole, self._rest], b""
-        for line in whole:
+        for line in whole if self._secret is None else (line.replace(self._secret, b"[key]") for line in whole):
             for piece in split_lines([line + b"\n"]):
                 self._append(piece)
 

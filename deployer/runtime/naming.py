@@ -5,6 +5,9 @@ import re
 from deployer.errors import BadInputError
 
 LABEL_NAME = "io.deployer.name"
+LABEL_GATEWAY = "io.deployer.gateway"
+"""On the container of the gateway before a deployment: the deployment's name. Its engine has LABEL_NAME."""
+
 LABEL_PLAN = "io.deployer.plan"
 LABEL_VERSION = "io.deployer.version"
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -68,6 +69,12 @@ class ProcessRuntime:
         folders = sorted(self._home.deployments.glob(f"*/process/{RECORD_FILE}"))
         records = (read_record(path.parent) for path in folders)
         return tuple(_state(record) for record in records if record)
+
+    def execute(self, name: str, argv: Sequence[str], on_line: OnLine, timeout_s: float) -> Completed:
+        """Raises PreconditionError: no engine that runs as a process needs it."""
+        raise PreconditionError(
+            f"{checked_name(name)} runs as a process: {argv[0]} cannot be run in it", hint="use --runtime compose"
+        )
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: datetime | None, on_line: OnLine) -> None:
         """Hand over the log; `follow` ends when the supervisor has."""

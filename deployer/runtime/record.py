@@ -19,10 +19,16 @@ _LARGEST_BYTES = 1_000_000
 
 
 class ProcessSpec(Value, frozen=True, kw_only=True):
-    """`process.json` of a release folder: what to run. It never holds a secret, only the name of a key file."""
+    """`process.json` of a release folder: what to run. It never holds a secret, only the name of a key file.
+
+    The key goes into the environment of the server alone where `key_variable` names a place for it, and never into its
+    log.
+    """
 
     argv: tuple[str, ...]
     environment: dict[str, str] = {}
+    key_file: str = ""
+    key_variable: str | None = None
 
 
 class ProcessRecord(Value, frozen=True, kw_only=True):

@@ -10,8 +10,9 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from deployer.errors import DeployerError, LockedError, PreconditionError
 from deployer.runtime.containment import confine, served_environment
@@ -23,12 +24,20 @@ from deployer.runtime.supervision import Supervision
 EMBEDDED = "xllamacpp"
 
 
+class Served(NamedTuple):
+    """What is started, and what may not be in its log."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    key: bytes | None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Supervise the server of a release folder in a process of its own."""
     arguments = _parse(argv)
     try:
         spec = read_spec(arguments.folder)
-        served = command(spec)
+        served, key = command(spec), read_key(spec)
         lock = _lock(arguments.state)
     except DeployerError as error:
         sys.stderr.write(f"{error.message}\n")
@@ -40,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.close(reader)
     try:
         _detach(arguments.state)
-        status = _supervise(spec, served, arguments, writer)
+        status = _supervise(Served(served, environment(spec, key, os.environ), key), arguments, writer)
     finally:
         os.close(lock)
     return status
@@ -60,6 +69,25 @@ def command(spec: ProcessSpec) -> tuple[str, ...]:
     if found is None:
         raise PreconditionError(f"the program '{program}' is not on PATH", hint="install it, or use another runtime")
     return (str(Path(found).absolute()), *flags)
+
+
+def read_key(spec: ProcessSpec) -> bytes | None:
+    """Return the key of the server, None when it has none. Raises PreconditionError for a file that cannot be used."""
+    if not spec.key_file:
+        return None
+    try:
+        key = Path(spec.key_file).read_bytes().strip()
+    except OSError as error:
+        raise PreconditionError(f"the key file {spec.key_file}: {error.strerror}", hint="deployer up") from error
+    if not key:
+        raise PreconditionError(f"the key file {spec.key_file} is empty", hint="deployer up")
+    return key
+
+
+def environment(spec: ProcessSpec, key: bytes | None, own: Mapping[str, str]) -> dict[str, str]:
+    """Return the server's environment, with the key where it takes it from there."""
+    found = served_environment(spec.environment, own)
+    return found if key is None or spec.key_variable is None else {**found, spec.key_variable: key.decode()}
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -100,7 +128,7 @@ def _detach(folder: Path) -> None:
     confine()
 
 
-def _supervise(spec: ProcessSpec, served: tuple[str, ...], arguments: argparse.Namespace, ready: int) -> int:
+def _supervise(served: Served, arguments: argparse.Namespace, ready: int) -> int:
     me = identify(os.getpid())
     if me is None:
         raise PreconditionError("/proc does not show this process")
@@ -108,10 +136,9 @@ def _supervise(spec: ProcessSpec, served: tuple[str, ...], arguments: argparse.N
     write_record(Path.cwd(), record)
     os.write(ready, b"1")
     os.close(ready)
-    log = Journal(Path.cwd() / LOG_FILE)
+    log = Journal(Path.cwd() / LOG_FILE, secret=served.key)
     try:
-        environment = served_environment(spec.environment, os.environ)
-        return Supervision(served, environment, record=record, folder=Path.cwd(), log=log).run()
+        return Supervision(served.argv, served.environment, record=record, folder=Path.cwd(), log=log).run()
     finally:
         log.close()
 

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     import docker
     from testcontainers.core.container import DockerContainer
 
+    from tests.integration.served import Served
+    from tests.integration.three import Embedding
+
 HERE = Path(__file__).parent
+TESTBED = Path("/var/cache/deployer-testbed")
 NAME_LABEL = "io.deployer.name"
+GATEWAY_LABEL = "io.deployer.gateway"
 FOLDER_LABEL = "com.docker.compose.project.working_dir"
 PROJECT_LABEL = "com.docker.compose.project"
 REGISTRY_PORT = 5000
@@ -202,6 +207,57 @@ def model_file() -> Path:
     return Path(found.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
+@pytest.fixture(scope="session")
+def safetensors_model() -> Path:
+    """The same model as a folder of safetensors in bfloat16, readable by a container's user."""
+    return made_by_testbed("safetensors-model")
+
+
+@pytest.fixture(scope="session")
+def gateway_image(docker_engine: "docker.DockerClient") -> str:
+    """HAProxy by the name in `profiles/gateway.yaml`, as `docker load` leaves it on a host without a registry."""
+    name = "haproxy:3.2"
+    made = build(docker_engine, "engines/haproxy", "deployer-testbed/haproxy:trixie")
+    assert docker_engine.images.get(made).tag(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def vllm_image(docker_engine: "docker.DockerClient", gateway_image: str) -> str:
+    """Real vLLM for the CPU; a gateway stands before it."""
+    return named_image(docker_engine, "deployer-testbed/vllm-cpu:0.32.0")
+
+
+@pytest.fixture(scope="session")
+def sglang_image(docker_engine: "docker.DockerClient") -> str:
+    """Real SGLang for a CPU, without its kernels for AMX."""
+    return named_image(docker_engine, "deployer-testbed/sglang-cpu:0.5.23")
+
+
+@pytest.fixture(scope="session")
+def vllm_on_path() -> str:
+    """A PATH on which the program `vllm` is, in an environment of its own."""
+    return f"{made_by_testbed('vllm-bin')}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="session", params=["llama.cpp", "vllm", "sglang"])
+def each_engine(request: pytest.FixtureRequest, docker_engine: "docker.DockerClient") -> Iterator["Served"]:
+    """One server after the other, each by `up` and with a chat template that has tools, for whoever asks all three."""
+    from tests.integration.three import serving_with_tools
+
+    with serving_with_tools(request.param, docker_engine, request.getfixturevalue) as served:
+        yield served
+
+
+@pytest.fixture(scope="module", params=["llama.cpp", "vllm", "sglang"])
+def embedding_server(request: pytest.FixtureRequest, docker_engine: "docker.DockerClient") -> Iterator["Embedding"]:
+    """One server after the other that makes vectors."""
+    from tests.integration.three import embedding
+
+    with embedding(request.param, docker_engine, request.getfixturevalue) as started:
+        yield started
+
+
 @pytest.fixture
 def deployer_home() -> Iterator[Path]:
     """A DEPLOYER_HOME that a container's user can read below: pytest's own folders are closed to other users."""
@@ -236,7 +292,11 @@ def nothing_left(docker_engine: "docker.DockerClient", deployer_home: Path) -> I
 
 def remove_containers(engine: "docker.DockerClient", home: Path) -> list[str]:
     """Remove the containers that were made from files below `home`; return their names."""
-    labelled = engine.containers.list(all=True, filters={"label": NAME_LABEL}, ignore_removed=True)
+    labelled = [
+        container
+        for label in (GATEWAY_LABEL, NAME_LABEL)
+        for container in engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+    ]
     found = [container for container in labelled if container.labels.get(FOLDER_LABEL, "").startswith(f"{home}/")]
     for container in found:
         container.remove(force=True, v=True)
@@ -264,6 +324,25 @@ def end_processes(home: Path) -> list[str]:
             left.append(f"process {folder.name}: {(folder / 'cmdline').read_text().replace(chr(0), ' ')}")
             os.kill(int(folder.name), signal.SIGKILL)
     return left
+
+
+def made_by_testbed(name: str) -> Path:
+    """What `scripts/testbed engines` made under this name; fails (never skips) when it is not there."""
+    found = TESTBED / name
+    if not found.exists():
+        pytest.fail(f"{found} is missing; run: scripts/testbed engines")
+    return found.resolve()
+
+
+def named_image(engine: "docker.DockerClient", name: str) -> str:
+    """The name of an image that the test bed built; fails (never skips) when it is not there."""
+    import docker
+
+    try:
+        engine.images.get(name)
+    except docker.errors.ImageNotFound:
+        pytest.fail(f"{name} is missing; run: scripts/testbed engines")
+    return name
 
 
 def build(engine: "docker.DockerClient", folder: str, tag: str, args: Mapping[str, str] | None = None) -> str:

@@ -243,3 +243,36 @@ def test_a_name_cannot_leave_its_folder(bench: Bench) -> None:
     for call in (bench.runtime.state, lambda name: bench.runtime.stop(name, print, 1)):
         with pytest.raises(BadInputError):
             call("../../etc")
+
+
+def start_with_key(bench: Bench, script: str, key: str | None, variable: str | None) -> None:
+    folder = bench.root / "release"
+    folder.mkdir()
+    key_file = bench.root / "api_key"
+    if key is not None:
+        key_file.write_text(f"{key}\n")
+    document = {"argv": ["sh", "-c", script], "key_file": str(key_file), "key_variable": variable}
+    (folder / "process.json").write_text(json.dumps(document))
+    bench.runtime.start(bench.plan, folder, bench.said.append)
+
+
+def test_the_key_is_handed_over_and_kept_out_of_the_log(bench: Bench) -> None:
+    start_with_key(bench, f'test "$THE_KEY" = secret-key && echo "got $THE_KEY"; {FOREVER}', "secret-key", "THE_KEY")
+    bench.wait(lambda: "serving" in bench.log())
+    assert "got [key]" in bench.log()
+    server, supervisor = bench.state().pid, bench.supervisor_pid()
+    assert b"secret-key" in Path(f"/proc/{server}/environ").read_bytes()
+    assert b"secret-key" not in Path(f"/proc/{supervisor}/environ").read_bytes()
+    assert b"secret-key" not in (bench.process / "server.log").read_bytes()
+
+
+def test_a_server_that_reads_its_key_itself_has_it_nowhere_else(bench: Bench) -> None:
+    start_with_key(bench, FOREVER, "secret-key", None)
+    bench.wait(lambda: "serving" in bench.log())
+    assert b"secret-key" not in Path(f"/proc/{bench.state().pid}/environ").read_bytes()
+
+
+@pytest.mark.parametrize("key", [None, " "])
+def test_without_a_usable_key_nothing_is_started(bench: Bench, key: str | None) -> None:
+    with pytest.raises(PreconditionError, match="key file"):
+        start_with_key(bench, FOREVER, key, "THE_KEY")
