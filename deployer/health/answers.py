@@ -10,11 +10,14 @@ import msgspec
 class ProtocolError(Exception):
     """The server did not give a proper answer. `status` is the HTTP status where there was one."""
 
-    def __init__(self, message: str, *, status: int | None = None, refused: bool = False) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, refused: bool = False, timed_out: bool = False
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.refused = refused
+        self.timed_out = timed_out
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +36,11 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat answer. `reasoning` is apart from `content` where the server parts them."""
+    """One chat answer: the first of `choices`. `reasoning` is apart from `content` where the server parts them.
+
+    `cached_tokens`: tokens of the prompt that came from the cache of earlier ones, where the server says it;
+    `logprobs`: how many tokens of the answer have their log probability beside them.
+    """
 
     content: str
     reasoning: str
@@ -46,6 +53,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     measured_tokens_per_s: float | None = None
     prompt_tokens_per_s: float | None = None
+    cached_tokens: int | None = None
+    choices: int = 1
+    logprobs: int = 0
 
     @property
     def text(self) -> str:
@@ -95,7 +105,28 @@ def read_answer(document: dict[str, Any], *, seconds: float) -> Answer:
         seconds=seconds,
         measured_tokens_per_s=_speed(timings.get("predicted_per_second")),
         prompt_tokens_per_s=_speed(timings.get("prompt_per_second")),
+        cached_tokens=_cached(usage, timings),
+        choices=len(choices),
+        logprobs=_logprobs(choices[0]),
     )
+
+
+def read_vectors(document: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
+    """Read the vectors of `/v1/embeddings`, in the order of the texts; raises ProtocolError."""
+    try:
+        entries = sorted(document["data"], key=lambda entry: int(entry.get("index", 0)))
+        return tuple(tuple(float(number) for number in entry["embedding"]) for entry in entries)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProtocolError("the answer holds no embedding vector") from error
+
+
+def read_texts(document: dict[str, Any]) -> tuple[str, ...]:
+    """Read the texts of `/v1/completions`, in the order of the prompts; raises ProtocolError."""
+    try:
+        entries = sorted(document["choices"], key=lambda entry: int(entry.get("index", 0)))
+        return tuple(str(entry["text"]) for entry in entries)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProtocolError("the answer has no `choices[].text`") from error
 
 
 class Answering:
@@ -145,6 +176,17 @@ def _tool_calls(value: object) -> tuple[ToolCall, ...]:
             arguments = _text(function.get("arguments"))
             calls.append(ToolCall(id=_text(call.get("id")), name=function["name"], arguments=arguments))
     return tuple(calls)
+
+
+def _cached(usage: dict[str, Any], timings: dict[str, Any]) -> int | None:
+    """OpenAI's `usage.prompt_tokens_details.cached_tokens`, else llama.cpp's `timings.cache_n`."""
+    told = _number(_mapping(usage, "prompt_tokens_details").get("cached_tokens"))
+    return _number(timings.get("cache_n")) if told is None else told
+
+
+def _logprobs(choice: dict[str, Any]) -> int:
+    tokens = _mapping(choice, "logprobs").get("content")
+    return sum("logprob" in token for token in tokens if isinstance(token, dict)) if isinstance(tokens, list) else 0
 
 
 def _mapping(document: dict[str, Any], name: str) -> dict[str, Any]:

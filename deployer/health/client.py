@@ -6,13 +6,23 @@ Bodies are bounded in bytes and time, shapes are checked, redirects are not foll
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deployer.errors import BadInputError
-from deployer.health.answers import Answer, Answering, Listed, ProtocolError, read_answer, read_models
+from deployer.health.answers import (
+    Answer,
+    Answering,
+    Listed,
+    ProtocolError,
+    read_answer,
+    read_models,
+    read_texts,
+    read_vectors,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -34,6 +44,16 @@ class Client:
         self.base_url = checked_url(base_url)
         self._key = checked_key(key)
         self._timeout_s = timeout_s
+        self._until = float("inf")
+
+    def limit(self, seconds: float) -> None:
+        """Let no request from now on end later than this many seconds from now."""
+        self._until = time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until that limit."""
+        return self._until - time.monotonic()
 
     def health(self, path: str, *, timeout_s: float = 1.0) -> int:
         """Return the HTTP status of a health path."""
@@ -62,14 +82,41 @@ class Client:
                 seen.take(line)
         return seen
 
+    def complete(self, prompts: Sequence[str], *, model: str, max_tokens: int) -> tuple[str, ...]:
+        """Return the texts that one request to `/v1/completions` gives for several prompts, in their order."""
+        body = {"model": model, "prompt": list(prompts), "max_tokens": max_tokens, "temperature": 0}
+        return read_texts(self._json("POST", "/v1/completions", body))
+
+    def vectors(self, texts: Sequence[str], *, model: str) -> tuple[tuple[float, ...], ...]:
+        """Return the vectors that one request to `/v1/embeddings` gives for several texts."""
+        return read_vectors(self._json("POST", "/v1/embeddings", {"model": model, "input": list(texts)}))
+
     def embed(self, text: str, *, model: str) -> int:
         """Return the length of the vector that `/v1/embeddings` gives for `text`."""
-        document = self._json("POST", "/v1/embeddings", {"model": model, "input": text})
-        try:
-            vector = document["data"][0]["embedding"]
-            return len([float(number) for number in vector])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ProtocolError("the answer holds no embedding vector") from error
+        vectors = read_vectors(self._json("POST", "/v1/embeddings", {"model": model, "input": text}))
+        if not vectors:
+            raise ProtocolError("the answer holds no embedding vector")
+        return len(vectors[0])
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return the JSON object at a path."""
+        return self._json("GET", path, None)
+
+    def text(self, path: str) -> str:
+        """Return the text at a path."""
+        with self._exchange("GET", path, key=self._key) as (response, chunks):
+            _refuse_failure(response, chunks)
+            return b"".join(chunks).decode("utf-8", "replace")
+
+    def status_of_raw(self, path: str, body: bytes) -> int:
+        """Return the HTTP status that these bytes, called JSON, get with the key."""
+        with self._exchange("POST", path, body, key=self._key) as (response, _):
+            return int(response.status_code)
+
+    def status_with(self, key: str | None, method: str, path: str) -> int:
+        """Return the HTTP status of a request with an empty body and another key, or none."""
+        with self._exchange(method, path, {} if method == "POST" else None, key=key) as (response, _):
+            return int(response.status_code)
 
     def status_without_key(self, path: str, body: Mapping[str, object]) -> int:
         """Return the HTTP status that a request without any key gets."""
@@ -90,7 +137,7 @@ class Client:
         self,
         method: str,
         path: str,
-        body: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | bytes | None = None,
         *,
         key: str | None,
         timeout_s: float | None = None,
@@ -98,16 +145,20 @@ class Client:
         """One request on a connection of its own; the body is read only as far as the caller reads it."""
         import requests
 
-        total_s = timeout_s or self._timeout_s
+        total_s = min(timeout_s or self._timeout_s, self.left_s)
+        if total_s <= 0:
+            raise ProtocolError(f"there was no time left to ask {path}", timed_out=True)
         headers = {"Connection": "close", "Accept-Encoding": "identity"}
         headers |= {"Authorization": f"Bearer {key}"} if key else {}
+        headers |= {"Content-Type": "application/json"} if isinstance(body, bytes) else {}
         try:
             with (
                 _session(self.base_url) as session,
                 session.request(
                     method,
                     self.base_url + path,
-                    json=body,
+                    json=None if isinstance(body, bytes) else body,
+                    data=body if isinstance(body, bytes) else None,
                     headers=headers,
                     timeout=(min(CONNECT_TIMEOUT_S, total_s), total_s),
                     stream=True,
@@ -116,7 +167,7 @@ class Client:
             ):
                 yield response, _bounded(response, time.monotonic() + total_s)
         except requests.Timeout as error:
-            raise ProtocolError(f"{path} did not answer within {total_s:g} s") from error
+            raise ProtocolError(f"{path} did not answer within {total_s:.3g} s", timed_out=True) from error
         except requests.ConnectionError as error:
             raise ProtocolError(f"no connection to {self.base_url}: {_reason(error)}", refused=True) from error
         except requests.RequestException as error:
@@ -161,6 +212,7 @@ def _session(base_url: str) -> "requests.Session":
     session.trust_env = False
     if urlsplit(base_url).hostname not in _LOOPBACK:
         session.proxies.update(requests.utils.get_environ_proxies(base_url))
+    if base_url.startswith("https://"):
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
     return session
 
@@ -173,6 +225,8 @@ def _bounded(response: "requests.Response", deadline: float) -> Iterator[bytes]:
     while True:
         try:
             chunk = response.raw.read1(_BLOCK)
+        except (urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
+            raise ProtocolError("the answer did not end in time", timed_out=True) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ProtocolError("the connection was cut in the middle of the answer", refused=True) from error
         if not chunk:
@@ -181,7 +235,7 @@ def _bounded(response: "requests.Response", deadline: float) -> Iterator[bytes]:
         if size > BODY_LIMIT_BYTES:
             raise ProtocolError(f"the answer is larger than {BODY_LIMIT_BYTES} bytes")
         if time.monotonic() > deadline:
-            raise ProtocolError("the answer did not end in time")
+            raise ProtocolError("the answer did not end in time", timed_out=True)
         yield chunk
 
 
@@ -222,6 +276,8 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _reason(error: Exception) -> str:
     """The operating system's word, without the object dump that urllib3 adds."""
     text = str(error)
+    if (tls := re.search(r"\[SSL[^\]]*\] ([\w ,:'.-]+)", text)) is not None:
+        return f"TLS: {tls[1].strip()}; an authority of your own is named by SSL_CERT_FILE"
     for known in ("Connection refused", "Connection reset", "Name or service not known", "No route to host"):
         if known in text:
             return known.lower()

@@ -1,18 +1,25 @@
 """Trials of structured output and tool calling, where the server's part and the model's skill are hard to part."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from deployer.health.answers import Answer, ProtocolError, ToolCall
 from deployer.health.client import Message
-from deployer.health.trial import ABSENT, Broken, Live, NotSupported, user
+from deployer.health.trial import Broken, Live, NotSupported, refused, user
 
 _TOOL = {
     "type": "function",
     "function": {
         "name": "get_temperature",
         "description": "Get the temperature of a city now, in degrees Celsius.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        "strict": True,  # without it SGLang 0.5.23 does not hold the arguments to the schema
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris", "Rome", "Oslo"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
     },
 }
 # Every value is from a short list: a small model can neither fail nor ramble when the server enforces it.
@@ -22,7 +29,9 @@ _SCHEMA = {
     "required": ["city", "large"],
     "additionalProperties": False,
 }
-_TOOL_TOKENS = 96
+_ASKED = "What is the temperature in {} now? Use the tool."
+_TOOL_TOKENS = 48
+_LAST_TOKENS = 24
 
 
 def structured_output(live: Live) -> str:
@@ -31,7 +40,7 @@ def structured_output(live: Live) -> str:
     try:
         answer = live.ask("What is the capital of France? Is it large?", max_tokens=48, response_format=asked)
     except ProtocolError as error:
-        raise _absent(error, "response_format with a JSON schema") from error
+        raise refused(error, "response_format with a JSON schema") from error
     value = _object(answer.content)
     if value is None:
         raise NotSupported("the field is accepted and ignored: the answer is not JSON")
@@ -41,24 +50,48 @@ def structured_output(live: Live) -> str:
 
 
 def tool_calling(live: Live) -> str:
-    """The model asks for a tool, gets its result, and answers: first freely, then with the call required."""
-    question = user("What is the temperature in Paris now? Use the tool.")
-    freely = _request(live, question, "auto")
-    call = _usable(freely)
-    how = "the model called it on its own"
-    if call is None:
-        call = _usable(_request(live, question, "required"))
-        how = "only when the call is required"
+    """The model asks for a tool, gets its result, and answers.
+
+    It is asked freely first, then with the call required, then so after two calls like it: a server may let a small
+    model talk for as long as it likes before the call that is required.
+    """
+    question = user(_ASKED.format("Paris"))
+    freely = _request(live, [question], "auto")
+    tries: tuple[tuple[str, Sequence[Message], str], ...] = (
+        ("only when the call is required", [question], "required"),
+        ("only when it is required, after two calls like it", [*_EXAMPLES, question], "required"),
+    )
+    turns: list[Message] = [question]
+    how, call = "the model called it on its own", _usable(freely)
+    for other, messages, choice in tries:
+        if call is None:
+            turns, how, call = list(messages), other, _usable(_request(live, messages, choice))
     if call is None:
         raise NotSupported(_why_no_call(live, question, freely))
-    told = {"id": call.id or "call-1", "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-    turns: list[Message] = [question, {"role": "assistant", "content": None, "tool_calls": [told]}]
-    turns.append({"role": "tool", "tool_call_id": told["id"], "content": '{"celsius": 21}'})
-    answer = live.client.chat(turns, model=live.model, max_tokens=_TOOL_TOKENS, temperature=0, tools=[_TOOL])
+    turns += _round(call.id or "call-1", call.name, call.arguments, 21)
+    answer = live.client.chat(turns, model=live.model, max_tokens=_LAST_TOKENS, temperature=0, tools=[_TOOL])
     if not answer.text.strip() and not answer.tool_calls:
         raise Broken("the answer after the tool's result is empty")
     used = "uses" if "21" in answer.text else "does not use"
     return f"{call.name}({call.arguments[:60]}), {how}; the last answer {used} the result"
+
+
+def _round(call_id: str, name: str, arguments: str, celsius: int) -> list[Message]:
+    """A call, and its result."""
+    told = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    asked: Message = {"role": "assistant", "content": None, "tool_calls": [told]}
+    return [asked, {"role": "tool", "tool_call_id": call_id, "content": json.dumps({"celsius": celsius})}]
+
+
+_EXAMPLES: Sequence[Message] = [
+    turn
+    for number, (city, celsius) in enumerate((("Rome", 25), ("Oslo", 9)))
+    for turn in (
+        user(_ASKED.format(city)),
+        *_round(f"call-{number}", "get_temperature", json.dumps({"city": city}), celsius),
+        {"role": "assistant", "content": f"It is {celsius} degrees in {city}."},
+    )
+]
 
 
 def _why_no_call(live: Live, question: dict[str, object], with_tools: Answer) -> str:
@@ -69,13 +102,13 @@ def _why_no_call(live: Live, question: dict[str, object], with_tools: Answer) ->
     return "tools reach the model, but it makes no usable call, even when one is required"
 
 
-def _request(live: Live, question: dict[str, object], choice: str) -> Answer:
+def _request(live: Live, messages: Sequence[Message], choice: str) -> Answer:
     try:
         return live.client.chat(
-            [question], model=live.model, max_tokens=_TOOL_TOKENS, temperature=0, tools=[_TOOL], tool_choice=choice
+            messages, model=live.model, max_tokens=_TOOL_TOKENS, temperature=0, tools=[_TOOL], tool_choice=choice
         )
     except ProtocolError as error:
-        raise _absent(error, f"tools with tool_choice '{choice}'") from error
+        raise refused(error, f"tools with tool_choice '{choice}'") from error
 
 
 def _usable(answer: Answer) -> ToolCall | None:
@@ -92,10 +125,3 @@ def _object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _absent(error: ProtocolError, what: str) -> Exception:
-    """A refusal means that it is not offered; anything else is a fault."""
-    if error.status in ABSENT or (error.status == 500 and "not support" in error.message):  # noqa: PLR2004
-        return NotSupported(f"{what} is refused: {error.message}")
-    return error

@@ -57,6 +57,8 @@ class Scripted:
         return time.monotonic() >= self.began + self.ready_after_s
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(body.get("messages", []), list):
+            raise TypeError("messages")
         words = sum(len(str(message.get("content")).split()) for message in body.get("messages", []))
         tokens = min(body.get("max_tokens", 16), 16)
         text = " ".join(str(number) for number in range(1, tokens + 1))
@@ -79,7 +81,10 @@ class Handler(BaseHTTPRequestHandler):
         self._handle({})
 
     def do_POST(self) -> None:
-        self._handle(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        try:
+            self._handle(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        except (TypeError, ValueError):
+            self.reply(400, {"error": {"message": "not JSON"}})
 
     def _handle(self, body: dict[str, Any]) -> None:
         script = self.server_script

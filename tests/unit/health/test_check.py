@@ -1,64 +1,34 @@
-import json
 from typing import Any
 
 import pytest
 
+from deployer import catalog
 from deployer.errors import BadInputError
-from deployer.health import CapabilityResult, check
-
-
-def checked(server: Any, **options: Any) -> dict[str, CapabilityResult]:
-    results = check(server.url, options.pop("key", server.key), options.pop("model", "demo"), **options)
-    return {result.name: result for result in results}
-
-
-def chat_route(server: Any, change: Any) -> Any:
-    """A chat route behind the key whose whole answers go through `change(body, answer)`."""
-
-    def route(handler: Any) -> None:
-        if "Authorization" not in handler.headers:
-            handler.reply(401, {})
-        elif handler.body.get("stream"):
-            handler.stream(["1 ", "2 ", "3 ", "4 "], pause_s=0.01)
-        else:
-            answer = server.answer(handler.body)
-            changed = change(handler.body, answer)
-            handler.reply(*changed) if isinstance(changed, tuple) else handler.reply(200, changed)
-
-    return route
-
-
-def capable(body: dict[str, Any], answer: dict[str, Any]) -> Any:
-    """What a full server does: JSON schemas, tools, and a refusal of too long prompts."""
-    message = answer["choices"][0]["message"]
-    if answer["usage"]["prompt_tokens"] > 2048:
-        return (400, {"error": {"message": "exceeds the available context size"}})
-    if "response_format" in body:
-        message["content"] = json.dumps({"city": "Paris", "large": True})
-    if "tools" in body and body["messages"][-1]["role"] != "tool":
-        function = {"name": "get_temperature", "arguments": '{"city": "Paris"}'}
-        message |= {"content": None, "tool_calls": [{"id": "1", "type": "function", "function": function}]}
-    return answer
+from deployer.health import CapabilityResult, Target, check
+from tests.unit.health.capable import capable, chat_route, checked, make_capable, report
 
 
 def test_a_capable_server_can_do_everything(server: Any) -> None:
-    server.routes["/v1/chat/completions"] = chat_route(server, capable)
+    make_capable(server)
     results = checked(server)
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(results, "works")
-    assert len(results) == 13
+    assert len(results) == 26
     assert all(result.detail for result in results.values())
 
 
 def test_the_first_model_is_taken_where_none_is_named(server: Any) -> None:
     results = checked(server, model=None)
     assert results["chat"].status == "works"
-    assert {body["model"] for _, body, _ in server.requests if "model" in body} == {"demo"}
+    asked = {body["model"] for _, body, _ in server.requests if "model" in body}
+    assert asked == {"demo", "demo-that-is-not-here"}
 
 
 def test_results_come_one_by_one(server: Any) -> None:
     seen: list[CapabilityResult] = []
-    results = check(server.url, server.key, "demo", on_result=seen.append)
+    begun: list[str] = []
+    results = report(server, on_start=begun.append, on_result=seen.append).checks
     assert tuple(seen) == results
+    assert begun == [result.name for result in results]
 
 
 def test_a_plain_server_ignores_schemas_and_tools(server: Any) -> None:
@@ -88,7 +58,16 @@ def test_a_call_that_comes_only_when_required(server: Any) -> None:
 
     server.routes["/v1/chat/completions"] = chat_route(server, change)
     result = checked(server)["tool calling"]
-    assert (result.status, "required" in result.detail) == ("works", True)
+    assert (result.status, "only when the call is required" in result.detail) == ("works", True)
+
+
+def test_a_call_that_comes_only_after_others_like_it(server: Any) -> None:
+    def change(body: dict[str, Any], answer: dict[str, Any]) -> Any:
+        return answer if "tools" in body and len(body["messages"]) == 1 else capable(body, answer)
+
+    server.routes["/v1/chat/completions"] = chat_route(server, change)
+    result = checked(server)["tool calling"]
+    assert (result.status, "after two calls like it" in result.detail) == ("works", True)
 
 
 def test_arguments_that_are_not_json_are_no_call(server: Any) -> None:
@@ -112,7 +91,7 @@ def test_a_schema_that_is_not_followed_is_broken(server: Any) -> None:
 
 
 def broken_by(server: Any, change: Any) -> set[str]:
-    server.routes["/v1/chat/completions"] = chat_route(server, lambda body, answer: change(body, capable(body, answer)))
+    make_capable(server, lambda body, answer: change(body, capable(body, answer)))
     return {name for name, result in checked(server).items() if result.status == "broken"}
 
 
@@ -182,11 +161,13 @@ def test_a_stream_without_an_end(server: Any) -> None:
 
 
 def test_a_server_that_is_not_there_is_broken_everywhere() -> None:
-    results = check("http://127.0.0.1:1", None, "demo")
-    assert {result.status for result in results} == {"broken"}
-    assert "connection refused" in results[0].detail
+    known = Target(base_url="http://127.0.0.1:1", model="demo", context=512, engine=catalog.load_engine("vllm"))
+    results = {result.name: result for result in check(known).checks}
+    assert {result.status for name, result in results.items() if name != "open paths"} == {"broken"}
+    assert results["open paths"].status == "not supported"
+    assert "connection refused" in results["chat"].detail
 
 
 def test_a_wrong_address_is_bad_input() -> None:
     with pytest.raises(BadInputError, match="address"):
-        check("not a url", None, "demo")
+        check(Target(base_url="not a url"))

@@ -194,3 +194,46 @@ def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
 def test_a_key_with_the_end_of_its_line_is_usable() -> None:
     assert checked_key("abc\n") == "abc"
     assert checked_key(" \n") is None
+
+
+def test_a_limit_ends_what_runs_beyond_it(server: Any) -> None:
+    server.routes["/v1/models"] = lambda handler: server.released.wait()
+    limited = client(server, timeout_s=30)
+    limited.limit(0.3)
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(ProtocolError) as caught:
+            limited.models()
+        assert caught.value.timed_out
+    assert time.monotonic() - began < 1.0
+
+
+def test_a_body_that_stalls_has_run_out_of_time(server: Any) -> None:
+    def stall(handler: Any) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b"{")
+        handler.wfile.flush()
+        server.released.wait()
+
+    server.routes["/v1/models"] = stall
+    with pytest.raises(ProtocolError, match="in time") as caught:
+        client(server, timeout_s=0.3).models()
+    assert caught.value.timed_out
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"data": 7}, {"data": [7]}, {"data": [{"embedding": "x"}]}, {"data": [{"embedding": [1], "index": []}]}],
+)
+def test_vectors_that_are_none(server: Any, document: Any) -> None:
+    server.routes["/v1/embeddings"] = lambda handler: handler.reply(200, document)
+    with pytest.raises(ProtocolError, match="no embedding vector"):
+        client(server).vectors(["x"], model="demo")
+
+
+@pytest.mark.parametrize("document", [{}, {"choices": 7}, {"choices": [7]}, {"choices": [{"index": 0}]}])
+def test_texts_that_are_none(server: Any, document: Any) -> None:
+    server.routes["/v1/completions"] = lambda handler: handler.reply(200, document)
+    with pytest.raises(ProtocolError, match="choices"):
+        client(server).complete(["x"], model="demo", max_tokens=1)

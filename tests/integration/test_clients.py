@@ -1,0 +1,163 @@
+"""Clients that others wrote, against all three engines: the `openai` package, and LangChain's ChatOpenAI."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageFunctionToolCall
+from pydantic import BaseModel
+
+from tests.integration.conftest import Deployer
+from tests.integration.served import CAPITAL, Served
+from tests.integration.three import KEY, MODEL, Embedding
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(1200),
+    # SGLang 0.5.23 answers with a `metadata` that holds a list, where OpenAI has texts: pydantic tells so, and goes on.
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
+]
+
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_temperature",
+        "description": "Get the temperature of a city now, in degrees Celsius.",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris", "Rome", "Oslo"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def asking(city: str) -> Any:
+    return {"role": "user", "content": f"What is the temperature in {city} now? Use the tool."}
+
+
+def called(call: Any, celsius: int) -> list[Any]:
+    """A call, and its result."""
+    result = {"role": "tool", "tool_call_id": call["id"], "content": f'{{"celsius": {celsius}}}'}
+    return [{"role": "assistant", "content": None, "tool_calls": [call]}, result]
+
+
+def example(city: str, celsius: int) -> list[Any]:
+    function = {"name": "get_temperature", "arguments": f'{{"city": "{city}"}}'}
+    answer = {"role": "assistant", "content": f"It is {celsius} degrees in {city}."}
+    return [asking(city), *called({"id": f"call-{city}", "type": "function", "function": function}, celsius), answer]
+
+
+# A required call may come after any text on llama.cpp: a model this small has to be shown what to write.
+CONVERSATION: Any = [*example("Rome", 25), *example("Oslo", 9), asking("Paris")]
+
+
+class City(BaseModel):
+    """What structured output has to become."""
+
+    name: Literal["Paris", "Rome", "Oslo"]
+    large: bool
+
+
+@pytest.fixture
+def client(each_engine: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=each_engine.document["base_url"], api_key=each_engine.key, timeout=240) as made:
+        yield made
+
+
+@pytest.fixture
+def model(each_engine: Served) -> str:
+    return str(each_engine.document["model"])
+
+
+def test_openai_chats_and_counts(client: openai.OpenAI, model: str) -> None:
+    answer = client.chat.completions.create(model=model, messages=CAPITAL, max_tokens=16, temperature=0)
+    assert answer.choices[0].message.content
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert model in {listed.id for listed in client.models.list()}
+
+
+def test_openai_streams(client: openai.OpenAI, model: str) -> None:
+    options: Any = {"stream_options": {"include_usage": True}}
+    with client.chat.completions.create(
+        model=model, messages=CAPITAL, max_tokens=16, temperature=0, stream=True, **options
+    ) as stream:
+        chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    whole = client.chat.completions.create(model=model, messages=CAPITAL, max_tokens=16, temperature=0)
+    assert text
+    assert text.strip()[:8] == (whole.choices[0].message.content or "").strip()[:8]
+    assert any(chunk.usage is not None for chunk in chunks)
+
+
+def test_openai_calls_a_tool_and_comes_back(client: openai.OpenAI, model: str) -> None:
+    asked = client.chat.completions.create(
+        model=model, messages=CONVERSATION, tools=[TOOL], tool_choice="required", max_tokens=64, temperature=0
+    )
+    call = next(iter(asked.choices[0].message.tool_calls or ()), None)
+    assert isinstance(call, ChatCompletionMessageFunctionToolCall)
+    assert call.function.name == "get_temperature"
+    assert call.function.arguments.replace(" ", "") in {f'{{"city":"{city}"}}' for city in ("Paris", "Rome", "Oslo")}
+    told = {"id": call.id, "type": "function", "function": call.function.model_dump()}
+    turns: Any = [*CONVERSATION, *called(told, 21)]
+    last = client.chat.completions.create(model=model, messages=turns, max_tokens=16, temperature=0)
+    assert last.choices[0].message.content
+
+
+def test_openai_parses_structured_output(client: openai.OpenAI, model: str) -> None:
+    parsed = client.chat.completions.parse(
+        model=model, messages=CAPITAL, response_format=City, max_tokens=48, temperature=0
+    )
+    assert isinstance(parsed.choices[0].message.parsed, City)
+
+
+def test_openai_raises_what_it_should(client: openai.OpenAI, model: str) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="wrong", max_retries=0).models.list()
+    words: Any = [{"role": "user", "content": "red " * 4096}]
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model=model, messages=words, max_tokens=4)
+
+
+def test_langchain_chats_streams_and_binds(each_engine: Served) -> None:
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+
+    chat = ChatOpenAI(
+        base_url=each_engine.document["base_url"],
+        api_key=SecretStr(each_engine.key),
+        model=each_engine.document["model"],
+        temperature=0,
+        max_completion_tokens=64,
+        timeout=240,
+    )
+    assert chat.invoke("What is the capital of France?").content
+    assert len([chunk for chunk in chat.stream("Count from 1 to 5.") if chunk.content]) > 1
+    bound = chat.bind_tools([TOOL], tool_choice="required").invoke(CONVERSATION)
+    assert [call["name"] for call in bound.tool_calls][:1] == ["get_temperature"]
+    found = chat.with_structured_output(City, method="json_schema").invoke("What is the capital of France?")
+    assert isinstance(found, City)
+
+
+def test_openai_gets_embeddings(embedding_server: Embedding) -> None:
+    with openai.OpenAI(base_url=f"{embedding_server.url}/v1", api_key=KEY, timeout=240) as client:
+        found = client.embeddings.create(model=MODEL, input=["a cat", "a tax law"])
+    assert [entry.index for entry in found.data] == [0, 1]
+    assert [len(entry.embedding) for entry in found.data] == [576, 576]
+
+
+def test_an_embedding_server_is_checked_for_what_it_is(embedding_server: Embedding, deployer: Deployer) -> None:
+    key_file = deployer.home / "key"
+    key_file.write_text(KEY)
+    words = ("--url", embedding_server.url, "--key-file", str(key_file), "--timeout", "600", "--json")
+    document = deployer("check", *words, timeout_s=700).ok().json()
+    status = {item["name"]: item["status"] for item in document["checks"]}
+    assert document["engine"] == embedding_server.engine
+    assert (status["embeddings"], status["key"], status["open paths"]) == ("works", "works", "works"), document
+    assert "broken" not in status.values(), document
+    expected = "works" if embedding_server.engine == "llama.cpp" else "not supported"  # 0.7.0 goes on chatting
+    assert {status["chat"], status["streaming"]} == {expected}, document

@@ -1,0 +1,119 @@
+"""`check`: one table or one document, whatever happens, and an exit code that a script can use."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.health.capable import capable, chat_route, make_capable
+from tests.unit.health.conftest import Scripted
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    scripted = Scripted()
+    make_capable(scripted, owner="llamacpp")
+    scripted.routes["/metrics"] = lambda handler: handler.reply(401, {})
+    yield scripted
+    scripted.close()
+
+
+def started(server: Scripted, home: Path, *args: str) -> subprocess.Popen[str]:
+    key = home / "key"
+    key.write_text(f"{server.key}\n")
+    words = ("check", "--url", f"{server.url}/v1/", "--key-file", str(key), *args)
+    return subprocess.Popen(
+        [sys.executable, "-m", "deployer", *words],
+        env={**os.environ, "DEPLOYER_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check(server: Scripted, home: Path, *args: str) -> tuple[int, str, str]:
+    process = started(server, home, *args)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def status(document: dict[str, Any]) -> dict[str, str]:
+    return {item["name"]: item["status"] for item in document["checks"]}
+
+
+def test_a_server_that_does_everything(server: Scripted, tmp_path: Path) -> None:
+    code, stdout, _ = check(server, tmp_path, "--json")
+    document = json.loads(stdout)
+    assert code == 0
+    assert (document["engine"], document["model"], document["context"]) == ("llama.cpp", "demo", 2048)
+    assert document["complete"] is True
+    assert [name for name, found in status(document).items() if found != "works"] == ["regex"]
+    assert {"name", "status", "detail", "seconds"} == set(document["checks"][0])
+
+
+def test_the_table_and_the_progress_are_apart(server: Scripted, tmp_path: Path) -> None:
+    code, stdout, stderr = check(server, tmp_path)
+    assert code == 0
+    assert stdout.splitlines()[0].split() == ["CAPABILITY", "STATUS", "SECONDS", "EVIDENCE"]
+    assert len(stdout.splitlines()) == 27
+    assert "tool calling: works" in stderr
+
+
+def test_what_is_broken_is_one_document_and_exit_6(server: Scripted, tmp_path: Path) -> None:
+    def change(body: dict[str, Any], answer: dict[str, Any]) -> Any:
+        full = capable(body, answer)
+        if not isinstance(full, tuple):
+            full["usage"]["total_tokens"] = 0
+        return full
+
+    server.routes["/v1/chat/completions"] = chat_route(server, change)
+    code, stdout, stderr = check(server, tmp_path, "--json")
+    document = json.loads(stdout)
+    assert code == 6
+    assert (status(document)["token usage"], document["complete"]) == ("broken", True)
+    assert document["error"]["message"] == "broken: token usage"
+    assert "error: broken: token usage" in stderr
+    assert check(server, tmp_path)[0] == 6
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_shows_what_is_done(server: Scripted, tmp_path: Path, number: int, code: int) -> None:
+    def change(body: dict[str, Any], answer: dict[str, Any]) -> Any:
+        if "stop" in body:
+            server.released.wait(30)
+        return capable(body, answer)
+
+    server.routes["/v1/chat/completions"] = chat_route(server, change)
+    process = started(server, tmp_path, "--json")
+    until = time.monotonic() + 30
+    while not any("stop" in body for _, body, _ in list(server.requests)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(number)
+    stdout, _ = process.communicate(timeout=20)
+    document = json.loads(stdout)
+    assert process.returncode == code
+    assert document["complete"] is False
+    assert document["error"]["kind"] == "interrupted"
+    assert status(document)["max_tokens"] == "works"
+    assert "stop" not in status(document)
+
+
+def test_no_key_is_shown_anywhere(server: Scripted, tmp_path: Path) -> None:
+    server.locked = False
+    code, stdout, stderr = check(server, tmp_path)
+    assert code == 6
+    assert server.key not in stdout + stderr
+
+
+def test_a_name_and_a_url_are_too_much(server: Scripted, tmp_path: Path) -> None:
+    code, stdout, _ = check(server, tmp_path, "demo", "--json")
+    assert (code, json.loads(stdout)["error"]["kind"]) == (2, "bad-input")
