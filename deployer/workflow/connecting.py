@@ -1,18 +1,36 @@
 """`connect`: what a client needs, ready to paste. The key stays in its file."""
 
+import getpass
+import json
+import shlex
+import socket
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
+from deployer.workflow import container_clients
 from deployer.workflow.endpoint import Endpoint
+
+QUESTION = "What is the capital of France?"
+FIRST_UNPRIVILEGED = 1024
+LOCAL_PORT = 8000
+_PORTS = {"http": 80, "https": 443}
 
 
 def document(found: Endpoint) -> dict[str, object]:
-    """The document of `connect --json`."""
+    """The document of `connect --json`.
+
+    A container that joins one of `networks` finds the server at `container_base_url`; without networks it finds it
+    there as it is, or, where that is null, not at all.
+    """
     return {
         "format_version": 1,
         "name": found.name,
         "base_url": found.base_url,
         "model": found.model,
         "key_file": found.key_file,
+        "networks": [] if found.network is None else [found.network],
+        "container_base_url": found.container_base_url,
+        "adopted": found.adopted,
     }
 
 
@@ -23,71 +41,77 @@ def snippet(found: Endpoint, client: str) -> str:
 
 def _openai(found: Endpoint) -> str:
     return f"""
-from pathlib import Path
+{_imports(found)}from openai import OpenAI
 
-from openai import OpenAI
-
-client = OpenAI(base_url="{found.base_url}", api_key=Path("{found.key_file}").read_text().strip())
+client = OpenAI(base_url={_literal(found.base_url)}, api_key={_key(found)})
 answer = client.chat.completions.create(
-    model="{found.model}", messages=[{{"role": "user", "content": "What is the capital of France?"}}]
+    model={_literal(found.model)}, messages=[{{"role": "user", "content": "{QUESTION}"}}]
 )
 print(answer.choices[0].message.content)
 """
 
 
-def _curl(found: Endpoint) -> str:
-    return f"""
-printf 'Authorization: Bearer %s' "$(cat '{found.key_file}')" |
-  curl --fail-with-body --silent --show-error -H @- -H 'Content-Type: application/json' \\
-    -d '{{"model": "{found.model}", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}' \\
-    '{found.base_url}/chat/completions'
-"""
-
-
 def _langchain(found: Endpoint) -> str:
     return f"""
-from pathlib import Path
-
-from langchain_openai import ChatOpenAI
+{_imports(found)}from langchain_openai import ChatOpenAI
 
 llm = ChatOpenAI(
-    model="{found.model}", base_url="{found.base_url}", api_key=Path("{found.key_file}").read_text().strip()
+    model={_literal(found.model)}, base_url={_literal(found.base_url)}, api_key={_key(found)}
 )
-print(llm.invoke("What is the capital of France?").content)
+print(llm.invoke("{QUESTION}").content)
 """
 
 
-def _n8n(found: Endpoint) -> str:
-    return f"""
-n8n, credential "OpenAI":
-  API Key   the content of {found.key_file}
-  Base URL  {found.base_url}
-then choose the model {found.model}. {_reach(found)}
-"""
+def _curl(found: Endpoint) -> str:
+    body = json.dumps({"model": found.model, "messages": [{"role": "user", "content": QUESTION}]}, ensure_ascii=False)
+    header = "" if found.key_file is None else "-H @- "
+    words = f"""curl --fail-with-body --silent --show-error {header}-H 'Content-Type: application/json' \\
+    -d {shlex.quote(body)} \\
+    {shlex.quote(found.base_url + "/chat/completions")}"""
+    if found.key_file is None:
+        return words
+    return f"""printf 'Authorization: Bearer %s' "$(cat {shlex.quote(found.key_file)})" |\n  {words}"""
 
 
-def _openwebui(found: Endpoint) -> str:
-    return f"""
-Open WebUI, Settings > Connections > OpenAI API:
-  URL      {found.base_url}
-  API Key  the content of {found.key_file}
-the model is {found.model}. {_reach(found)}
-"""
+def _ssh(found: Endpoint) -> str:
+    """The tunnel, where the server is then, and how the key gets there without being shown."""
+    parts = urlsplit(found.base_url)
+    port = parts.port or _PORTS[parts.scheme]
+    local = port if port >= FIRST_UNPRIVILEGED else LOCAL_PORT
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    login = shlex.quote(f"{getpass.getuser()}@{socket.gethostname()}")
+    lines = [
+        "# On the laptop; it stays open until Ctrl-C:",
+        f"ssh -N -L {shlex.quote(f'127.0.0.1:{local}:{host}:{port}')} {login}",
+        f"# Base URL there: {parts.scheme}://127.0.0.1:{local}{parts.path}   model: {found.model}",
+    ]
+    if found.key_file is not None:
+        copy = f"(umask 077; ssh {login} cat {shlex.quote(shlex.quote(found.key_file))} > {found.name}.key)"
+        lines += ["# The key, copied into a file that only you can read:", copy]
+    if parts.scheme == "https":
+        lines.append(f"# Its certificate names {parts.hostname}, not 127.0.0.1: clients check that name.")
+    return "\n".join(lines)
 
 
-def _reach(found: Endpoint) -> str:
-    if found.loopback:
-        return (
-            "The port is published on this host's loopback only: a program in another container\n"
-            "joins the server's network instead, and one on a laptop comes through `ssh -L`."
-        )
-    return "From another machine, put this host's name for the address. There is no TLS: keep it inside your network."
+def _imports(found: Endpoint) -> str:
+    return "" if found.key_file is None else "from pathlib import Path\n\n"
+
+
+def _key(found: Endpoint) -> str:
+    """An expression of Python; the clients want some text also where no key is asked for."""
+    return '"none"' if found.key_file is None else f"Path({_literal(found.key_file)}).read_text().strip()"
+
+
+def _literal(text: str) -> str:
+    """A text as Python writes it: names of models come from servers that are not ours."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 SNIPPETS: dict[str, Callable[[Endpoint], str]] = {
     "openai": _openai,
     "curl": _curl,
-    "n8n": _n8n,
-    "openwebui": _openwebui,
+    "n8n": container_clients.n8n,
+    "openwebui": container_clients.openwebui,
     "langchain": _langchain,
+    "ssh": _ssh,
 }

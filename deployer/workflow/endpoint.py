@@ -1,39 +1,81 @@
-"""Where a deployment answers."""
+"""Where a deployment answers, ours or adopted."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import msgspec
 
 from deployer import health, ledger
-from deployer.errors import BadInputError, StateError
+from deployer.errors import BadInputError, PreconditionError, StateError
 from deployer.paths import Home
-from deployer.types import Plan
+from deployer.render.compose import SERVICE
+from deployer.runtime.naming import project
+from deployer.types import Adopted, Plan
+
+HOST_GATEWAY = "host.docker.internal"
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Base URL, model name and the key's file: all that an OpenAI client needs."""
+    """Base URL, model name and the key's file: all that an OpenAI client needs.
+
+    `loopback`: from this machine only. `network`: the Docker network that another container joins; `container_base_url`
+    is where a container finds the server then, or None where it cannot. `key_file` is None for one without a key.
+    """
 
     name: str
     base_url: str
     model: str
-    key_file: str
+    key_file: str | None
     loopback: bool
+    network: str | None = None
+    container_base_url: str | None = None
+    adopted: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> "Endpoint":
-        """Endpoint of a plan, as it is reached from this machine; `loopback`: from this machine only."""
+        """Endpoint of a plan, as it is reached from this machine."""
+        inside = plan.runtime == "compose"
         return cls(
             name=plan.name,
             base_url=f"{health.server_url(plan)}/v1",
             model=plan.name,
             key_file=plan.key_file,
             loopback=ipaddress.ip_address(plan.address).is_loopback,
+            network=f"{project(plan.name)}_{SERVICE}" if inside else None,
+            container_base_url=_in_network(plan) if inside else _through_host(plan),
+        )
+
+    @classmethod
+    def of_adopted(cls, record: Adopted) -> "Endpoint":
+        """Endpoint of a server that is not ours: a container reaches it where this machine does, but for loopback."""
+        local = is_loopback(record.base_url)
+        return cls(
+            name=record.name,
+            base_url=record.base_url,
+            model=record.model,
+            key_file=record.key_file,
+            loopback=local,
+            container_base_url=None if local else record.base_url,
+            adopted=True,
         )
 
 
 def of_deployment(home: Home, name: str | None) -> Endpoint:
-    """Endpoint of a deployment by name, or of the only one there is."""
-    return Endpoint.of(current_plan(home, name))
+    """Endpoint of a deployment or an adopted server by name, or of the only one there is."""
+    wanted = meant(home, name)
+    record = ledger.adopted(home, wanted)
+    return Endpoint.of_adopted(record) if record else Endpoint.of(current_plan(home, wanted))
+
+
+def meant(home: Home, name: str | None) -> str:
+    """The name itself, or that of the only deployment or adopted server. BadInputError naming them otherwise."""
+    names = _every_name(home)
+    if name is None and len(names) == 1:
+        return names[0]
+    if name is None:
+        known = ", ".join(names) or "none"
+        raise BadInputError(f"which deployment? there are: {known}", hint="deployer status")
+    return name
 
 
 def current_plan(home: Home, name: str | None) -> Plan:
@@ -44,11 +86,47 @@ def current_plan(home: Home, name: str | None) -> Plan:
     plan = None if name is None else ledger.known_plan(home, name)
     if plan is not None:
         return plan
-    known = ", ".join(names) or "none"
-    if name is None:
-        raise BadInputError(f"which deployment? there are: {known}", hint="deployer status")
+    name = meant(home, name)
+    refuse_adopted(home, name)
     if name in names:
         raise StateError(
             f"no plan of {name} can be read", hint=f"stop what runs: deployer down {name}; then bring it up again"
         )
+    known = ", ".join(_every_name(home)) or "none"
     raise BadInputError(f"no deployment {name!r}; there are: {known}", hint="deployer status")
+
+
+def refuse_adopted(home: Home, name: str) -> None:
+    """Raise PreconditionError where this name is a server whose life is not ours."""
+    record = ledger.adopted(home, name)
+    if record is not None:
+        raise PreconditionError(
+            f"{name} is adopted ({record.base_url}): deployer does not run it, and has no plan, release or log of it",
+            hint=f"status, check and connect work with it; forget it: deployer down {name}; or choose another --name",
+        )
+
+
+def is_loopback(url: str) -> bool:
+    """True when the host of a URL is this machine's loopback."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _every_name(home: Home) -> tuple[str, ...]:
+    return (*ledger.deployments(home), *(record.name for record in ledger.all_adopted(home)))
+
+
+def _in_network(plan: Plan) -> str:
+    """By the container's own name: the service's name would mean two servers to a client in two networks."""
+    return f"http://{project(plan.name)}-{SERVICE}-1:{plan.container_port}/v1"
+
+
+def _through_host(plan: Plan) -> str | None:
+    """A process on a wildcard address is reached at the host's side of Docker's bridge; on loopback, not at all."""
+    address = ipaddress.ip_address(plan.address)
+    if address.is_loopback:
+        return None
+    return f"http://{HOST_GATEWAY}:{plan.port}/v1" if address.is_unspecified else f"{health.server_url(plan)}/v1"
