@@ -1,24 +1,39 @@
 """The gate: a started server is healthy only after it has really answered, and held."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from deployer.errors import StartError
 from deployer.health.answers import ProtocolError
 from deployer.health.client import Client
-from deployer.health.probes import Probe, probes
+from deployer.health.gpu_use import Evidence, Verdict, verdicts
+from deployer.health.probes import Finding, Probe, probes
+from deployer.health.speed_floor import excuse, held_back, speed_floor
 from deployer.health.watch import Watch
-from deployer.types import Check, HealthReport, Plan, ServerState
+from deployer.types import Check, HealthReport, Plan, Processor, ServerState
 
 OnStep = Callable[[str], None]
 POLL_S = 0.05
 POLL_TIMEOUT_S = 1.0
+PATIENCE_S = 8.0
+"""A health path may compute a token before it answers (SGLang: a second on an idle CPU): after every poll that was too
+short, the next one may take twice as long, up to this."""
+
 HOLD_S = 4.0
 SAY_EVERY_S = 5.0
 _SETTLE_S = 1.0
 _OK = 200
+
+AGAIN = 2
+AGAIN_WITHIN_S = 15.0
+"""A slow answer is asked for twice more, but after one that took longer than this only once."""
+
+_USE_GPU = "check the driver and the container's access to the GPU: deployer probe; or plan for the CPU: --gpus none"
+_LIMITED = "give it more of the processors: see its `cpus` in the files of deployer render, and deployer probe"
+_BUSY = "see what else uses the processor, and which limits hold here: deployer probe; then run it again"
 
 
 def gate(
@@ -30,19 +45,27 @@ def gate(
     *,
     last_line: Callable[[], str | None] | None = None,
     answer_timeout_s: float = 120.0,
+    evidence: Callable[[], Evidence] | None = None,
+    processor: Callable[[], Processor | None] | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> HealthReport:
     """Wait until the server is ready, prove that it serves, and hold; times are seconds of a monotonic clock.
 
     `timeout_s` bounds the wait for readiness, `answer_timeout_s` each proof after it: slow hosts answer slowly.
 
     `watch` asks the runtime; it is called about every 0.4 s from a second thread. `last_line` gives the engine's own
-    last log line, told to `on_step` every 5 s while loading. Raises StartError; its `details` hold `cause`, `check`,
-    `checks`, `container_exit_code` and `oom_killed`.
+    last log line, told to `on_step` every 5 s while loading. `evidence` looks at GPUs, processes and log once it has
+    answered; what it cannot tell counts as not measured, not as a failure. `processor` reads who uses the processors,
+    for a slow answer beside other work says nothing. `prepare` is what has to be done once it answers, before it can
+    serve. Raises StartError; its `details` hold `cause`, `check`, `checks`,
+    `container_exit_code` and `oom_killed`.
     """
     with Watch(watch) as watched:
         passage = _Passage(plan, key, watched, on_step, timeout_s)
         passage.wait(last_line)
-        return passage.prove(answer_timeout_s)
+        if prepare is not None:
+            passage.prepare(prepare)
+        return passage.prove(answer_timeout_s, evidence, processor)
 
 
 def server_url(plan: Plan) -> str:
@@ -51,18 +74,37 @@ def server_url(plan: Plan) -> str:
     return f"http://[{host}]:{plan.port}" if ":" in host else f"http://{host}:{plan.port}"
 
 
+def asking(client: Client) -> Callable[[str], Mapping[str, Any]]:
+    """GET a path as JSON, where what does not answer is a LookupError with the reason."""
+
+    def ask(path: str) -> Mapping[str, Any]:
+        try:
+            return client.get(path)
+        except ProtocolError as error:
+            raise LookupError(error.message) from error
+
+    return ask
+
+
 class _Passage:
     """One run through the gate: what is checked, what has passed, and until when."""
 
     def __init__(self, plan: Plan, key: str | None, watched: Watch, on_step: OnStep, timeout_s: float) -> None:
         self._plan, self._key, self._watched, self._on_step = plan, key, watched, on_step
         self._began = time.monotonic()
-        self._timeout_s = timeout_s
+        self._timeout_s, self._poll_timeout = timeout_s, POLL_TIMEOUT_S
         self._checks: list[Check] = []
         self._speed: float | None = None
         self._prompt_speed = plan.speed.prompt_tokens_per_s
+        self._read_speed: float | None = None
+        self._last_answer: tuple[Probe, float] | None = None
 
-    def prove(self, answer_timeout_s: float) -> HealthReport:
+    def prove(
+        self,
+        answer_timeout_s: float,
+        evidence: Callable[[], Evidence] | None,
+        processor: Callable[[], Processor | None] | None,
+    ) -> HealthReport:
         """Run every proof on the ready server, and hold."""
         ready_at = time.monotonic()
         ready_after_s = ready_at - self._began
@@ -70,9 +112,25 @@ class _Passage:
         self._on_step(f"ready after {ready_after_s:.1f} s")
         for probe in probes(self._plan, self._key):
             self._run(probe, answer_timeout_s)
+        proved = self._prove_use(evidence, answer_timeout_s)
+        self._prove_speed(answer_timeout_s, processor, proved=proved)
         self._hold(ready_at)
-        speed = None if self._speed is None else round(self._speed, 1)
-        return HealthReport(ready_after_s=round(ready_after_s, 3), checks=tuple(self._checks), tokens_per_s=speed)
+        return HealthReport(
+            ready_after_s=round(ready_after_s, 3),
+            checks=tuple(self._checks),
+            tokens_per_s=None if self._speed is None else round(self._speed, 1),
+            prompt_tokens_per_s=None if self._read_speed is None else round(self._read_speed, 1),
+        )
+
+    def prepare(self, steps: Callable[[], None]) -> None:
+        """Let an engine be set up that answers and has no model yet. Raises StartError."""
+        began = time.monotonic()
+        try:
+            steps()
+        except StartError as error:
+            self._watched.fallen(_SETTLE_S)
+            raise self._failed("setup", error.message, hint=error.hint) from error
+        self._pass("setup", "the model is taken in", time.monotonic() - began)
 
     def wait(self, last_line: Callable[[], str | None] | None) -> None:
         """Poll the health path until it answers 200."""
@@ -86,6 +144,7 @@ class _Passage:
                 last = f"it answered HTTP {status}"
             except ProtocolError as error:
                 last = error.message
+                self._poll_timeout = POLL_TIMEOUT_S if error.refused else min(2 * self._poll_timeout, PATIENCE_S)
             if self._watched.fallen(POLL_S):
                 raise self._failed("ready", last)
             if time.monotonic() >= say_at:
@@ -99,18 +158,71 @@ class _Passage:
         return f"loading since {time.monotonic() - self._began:.0f} s{said}"
 
     def _run(self, probe: Probe, timeout_s: float) -> None:
+        began = time.monotonic()
+        finding = self._finding(probe, timeout_s)
+        spent = time.monotonic() - began
+        self._pass(probe.name, finding.detail, spent)
+        self._on_step(f"{probe.name}: {finding.detail}")
+        if finding.tokens_per_s:
+            self._speed, self._last_answer = finding.tokens_per_s, (probe, spent)
+        self._read_speed = finding.prompt_tokens_per_s or self._read_speed
+        self._prompt_speed = self._read_speed or self._prompt_speed
+
+    def _finding(self, probe: Probe, timeout_s: float) -> Finding:
         if self._watched.fallen():
             raise self._failed(probe.name, "")
-        began = time.monotonic()
         try:
-            finding = probe.run(Client(server_url(self._plan), self._key, timeout_s=timeout_s), self._prompt_speed)
+            return probe.run(Client(server_url(self._plan), self._key, timeout_s=timeout_s), self._prompt_speed)
         except ProtocolError as error:
             self._watched.fallen(_SETTLE_S if error.refused else 0.0)
             raise self._failed(probe.name, error.message) from error
-        self._pass(probe.name, finding.detail, time.monotonic() - began)
-        self._on_step(f"{probe.name}: {finding.detail}")
-        self._speed = finding.tokens_per_s or self._speed
-        self._prompt_speed = finding.prompt_tokens_per_s or self._prompt_speed
+
+    def _prove_use(self, evidence: Callable[[], Evidence] | None, timeout_s: float) -> bool:
+        """GPUs are used as planned. True when every look says so, False when one could not be taken."""
+        if not self._plan.devices:
+            return True
+        began = time.monotonic()
+        client = Client(server_url(self._plan), self._key, timeout_s=timeout_s)
+        found = verdicts(self._plan, evidence() if evidence else Evidence(), asking(client))
+        for verdict in found:
+            self._judge(verdict, time.monotonic() - began)
+        return all(verdict.used for verdict in found)
+
+    def _judge(self, verdict: Verdict, seconds: float) -> None:
+        if verdict.used is False:
+            raise self._failed(verdict.name, f"{verdict.detail}: it computes on the CPU", hint=_USE_GPU)
+        detail = verdict.detail if verdict.used else f"not measured: {verdict.detail}"
+        self._pass(verdict.name, detail, seconds)
+        self._on_step(f"{verdict.name}: {detail}")
+
+    def _prove_speed(self, timeout_s: float, look: Callable[[], Processor | None] | None, *, proved: bool) -> None:
+        """Not slower than the floor; a first answer may compile something, so a slow one is asked for again."""
+        if self._last_answer is None or self._speed is None:
+            return
+        began, floor = time.monotonic(), speed_floor(self._plan, proved=proved)
+        if floor is None:
+            self._pass("speed", f"{self._speed:.1f} tokens/s; no floor, for the plan predicts no speed", 0.0)
+            return
+        probe, spent = self._last_answer
+        before, asked = look() if look else None, 0
+        while self._speed < floor.tokens_per_s and asked < (AGAIN if spent <= AGAIN_WITHIN_S else 1):
+            self._on_step(f"speed: {self._speed:.1f} tokens/s, once more")
+            self._speed = max(self._speed, self._finding(probe, timeout_s).tokens_per_s or 0.0)
+            asked += 1
+        said = f"{self._speed:.3g} tokens/s, the floor is {floor.tokens_per_s:.3g} ({floor.basis})"
+        if self._speed < floor.tokens_per_s:
+            said = self._too_slow(said, before, look() if look else None)
+        self._pass("speed", said, time.monotonic() - began)
+
+    def _too_slow(self, said: str, before: Processor | None, after: Processor | None) -> str:
+        """What excuses it; raises StartError when nothing does."""
+        excused = excuse(before, after)
+        if excused is not None:
+            self._on_step(f"speed: {said}; {excused}")
+            return f"not measured: {said}; {excused}"
+        why = held_back(before, after)
+        hint = _LIMITED if why else _USE_GPU if self._plan.devices else _BUSY
+        raise self._failed("speed", f"too slow: {said}" + (f"; {why}" if why else ""), hint=hint)
 
     def _hold(self, ready_at: float) -> None:
         """At least one second without a restart, overlapped with the probes."""
@@ -123,7 +235,7 @@ class _Passage:
     def _pass(self, name: str, detail: str, seconds: float) -> None:
         self._checks.append(Check(name=name, passed=True, detail=detail, seconds=round(seconds, 3)))
 
-    def _failed(self, name: str, why: str) -> StartError:
+    def _failed(self, name: str, why: str, *, hint: str = "") -> StartError:
         """The runtime's word (it died) goes before what a request saw."""
         cause = self._watched.cause or why
         spent = round(time.monotonic() - self._began, 3)
@@ -131,7 +243,7 @@ class _Passage:
         state = self._watched.state
         return StartError(
             f"{self._plan.name} did not become healthy ({name}): {cause}",
-            hint=f"deployer logs {self._plan.name}",
+            hint=hint or f"deployer logs {self._plan.name}",
             details={
                 "cause": cause,
                 "check": name,
@@ -143,7 +255,7 @@ class _Passage:
         )
 
     def _poll_timeout_s(self) -> float:
-        return max(min(POLL_TIMEOUT_S, self._left_s()), POLL_S)
+        return max(min(self._poll_timeout, self._left_s()), POLL_S)
 
     def _left_s(self) -> float:
         return self._began + self._timeout_s - time.monotonic()

@@ -95,7 +95,8 @@ def _long_prompt(client: Client, speed: float | None, *, name: str, context: int
     _refuse_empty(answer)
     if answer.prompt_tokens is not None and answer.prompt_tokens < len(words) / 2:
         raise ProtocolError(f"of a prompt of {len(words)} words only {answer.prompt_tokens} tokens were read")
-    return Finding(detail=f"{answer.prompt_tokens} tokens read in {answer.seconds:.2f} s")
+    said = f"{answer.prompt_tokens} tokens read in {answer.seconds:.2f} s"
+    return Finding(detail=said, prompt_tokens_per_s=answer.prompt_tokens_per_s)
 
 
 def _embedding(client: Client, _: float | None, *, name: str) -> Finding:

@@ -78,8 +78,9 @@ def _judge(first: ServerState, now: ServerState) -> str | None:
     """One sentence for a server that will not become healthy by waiting; None while it may."""
     if now.status == "missing":
         return "the server is gone: something removed it"
-    if now.status == "exited":
-        return exit_in_words(now.exit_code, oom_killed=now.oom_killed)
+    if now.gateway is not None or now.status == "exited":
+        ended = exit_in_words(now.exit_code, oom_killed=now.oom_killed)
+        return ended if now.gateway is None else f"the gateway before it {now.gateway}"
     if now.status == "restarting" or now.restarts > first.restarts:
         return f"it crashes and is started again: {exit_in_words(now.exit_code, oom_killed=now.oom_killed)}"
     if first.container_id and now.container_id != first.container_id:

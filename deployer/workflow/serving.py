@@ -1,14 +1,17 @@
 """Start the files of one release and hold the server to the health gate."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from deployer import catalog, health, ledger
 from deployer.errors import StartError
 from deployer.paths import Home
-from deployer.runtime import RUNTIMES
-from deployer.types import HealthReport, Plan, Release
-from deployer.workflow import running
+from deployer.runtime import RUNTIMES, processor
+from deployer.types import Gpu, HealthReport, Plan, Release
+from deployer.workflow import gpu_use, running
 from deployer.workflow.report import Reporter, timed
+from deployer.workflow.setting_up import set_up
 
 LOG_TAIL = 30
 LOG_READ = 400
@@ -23,16 +26,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def serve(plan: Plan, release: Release, home: Home, options: Options, report: Reporter) -> HealthReport:
     """Start a release and wait until it has proved itself. Raises StartError with the cause from its own log."""
-    runtime = RUNTIMES[plan.runtime](home)
+    runtime, before = RUNTIMES[plan.runtime](home), gpu_use.gpus(plan)
     with timed(report, f"start {plan.engine} with {plan.runtime}"):
         runtime.start(plan, ledger.folder(home, release), report.detail)
     with timed(report, "wait until it answers") as outcome:
-        found = _gate(plan, home, options, report)
+        found = _gate(plan, home, options, report, before)
         outcome(f"healthy: ready after {found.ready_after_s:.1f} s, {len(found.checks)} checks passed")
     return found
 
 
-def _gate(plan: Plan, home: Home, options: Options, report: Reporter) -> HealthReport:
+def _gate(plan: Plan, home: Home, options: Options, report: Reporter, before: Mapping[str, Gpu]) -> HealthReport:
     runtime = RUNTIMES[plan.runtime](home)
     key = ledger.read_key(home, plan.name)
     timeout_s = options.timeout_s or plan.start_period_s
@@ -44,6 +47,9 @@ def _gate(plan: Plan, home: Home, options: Options, report: Reporter) -> HealthR
             report.detail,
             timeout_s=timeout_s,
             last_line=lambda: _last_line(plan, home),
+            evidence=lambda: gpu_use.evidence(plan, home, before),
+            processor=lambda: processor(runtime.state(plan.name)),
+            prepare=(lambda: set_up(plan, home, report, timeout_s)) if plan.setup else None,
         )
     except StartError as error:
         raise _explained(error, plan, home) from error

@@ -40,7 +40,9 @@ def test_a_proper_server_passes_every_check(server: Any, make_plan: Make) -> Non
     steps: list[str] = []
     began = time.monotonic()
     report = passing(server, make_plan, steps=steps)
-    assert [check.name for check in report.checks] == ["ready", "model", "key", "answer", "long prompt", "hold"]
+    assert [check.name for check in report.checks] == [
+        *("ready", "model", "key", "answer", "long prompt", "speed", "hold"),
+    ]
     assert report.passed
     assert report.tokens_per_s is not None
     assert 1.0 <= time.monotonic() - began < 2.0  # the hold; the checks run inside it
@@ -82,6 +84,16 @@ def test_ready_is_reported_within_03_s(server: Any, make_plan: Make) -> None:
     at: list[float] = []
     gate(make_plan(port=server.port), server.key, running, lambda _: at.append(time.monotonic()), 10.0)
     assert 0 <= at[0] - (server.began + 1.0) < 0.3
+
+
+def test_a_health_path_that_computes_before_it_answers_is_given_more_time(server: Any, make_plan: Make) -> None:
+    def computes(handler: Any) -> None:
+        time.sleep(1.4)  # longer than the first poll waits
+        handler.reply(200, {"status": "ok"})
+
+    server.routes["/health"] = computes
+    report = passing(server, make_plan)
+    assert 2.4 <= report.ready_after_s < 4.0
 
 
 def test_nobody_listens(make_plan: Make, server: Any) -> None:
