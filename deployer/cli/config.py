@@ -1,0 +1,42 @@
+"""`deployer config`."""
+
+import click
+
+from deployer.cli import options, output
+from deployer.paths import home
+from deployer.types.deployments import Setting
+
+
+@click.group()
+def command() -> None:
+    """What holds for every deployment when nothing else is said."""
+
+
+@command.command()
+@click.option("--origin", is_flag=True, help="Also who said it, and where.")
+@options.as_json
+def show(*, origin: bool, as_json: bool) -> None:
+    """Every word that a flag can say, with its value.
+
+    Flags come first, then DEPLOYER_ and the word in capitals, a deployer.yaml, config.yaml of the user and of the
+    system, and what is built in.
+    """
+    from deployer.workflow import configuration
+
+    settings = configuration.every(home())
+    if as_json:
+        output.document({"format_version": 1, "settings": settings})
+        return
+    header = ("WORD", "VALUE", "ORIGIN", "WHERE") if origin else ("WORD", "VALUE")
+    output.table(header, [_cells(setting)[: len(header)] for setting in settings])
+
+
+def _cells(setting: Setting) -> tuple[str, ...]:
+    return setting.word, _text(setting.value), setting.origin, setting.where or "-"
+
+
+def _text(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    text = " ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
+    return output.printable(text)
