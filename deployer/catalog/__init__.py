@@ -7,6 +7,7 @@ from deployer.catalog.load import (
     load_engines,
     load_failures,
     load_gpus,
+    load_monitoring,
     load_quantizations,
 )
 from deployer.catalog.stored import load_knowledge, load_models
@@ -20,5 +21,6 @@ __all__ = [
     "load_gpus",
     "load_knowledge",
     "load_models",
+    "load_monitoring",
     "load_quantizations",
 ]

@@ -4,8 +4,10 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from deployer.catalog.pattern import CAPABILITY, GFX, RELEASE, Problem, blanks, numbers, repeated
-from deployer.types import Advisory, CatalogModel, FailureSignature, GpuModel, Quantization
+from deployer.types import Advisory, CatalogModel, FailureSignature, GpuModel, Monitoring, Quantization
+from deployer.types.deployments import GatewayProfile
 
+_PINNED = re.compile(r"[a-z0-9.-]+(/[a-z0-9._-]+)+:v?\d[A-Za-z0-9._-]*")
 _ADVISORY = re.compile(r"^(CVE-\d{4}-\d{4,}|PYSEC-\d{4}-\d+|GHSA(-[0-9a-z]{4}){3})$")
 
 
@@ -73,3 +75,21 @@ def failure_problems(failures: Sequence[FailureSignature]) -> Iterator[Problem]:
             re.compile(signature.pattern)
         except re.error as error:
             yield f"{index}/pattern", f"not a regular expression: {error}"
+
+
+def gateway_problems(gateway: GatewayProfile) -> Iterator[Problem]:
+    """Problems of the gateway's image: its tag is the version that its configuration is written for."""
+    yield from blanks("", {"source": gateway.source})
+    if not _PINNED.fullmatch(gateway.image) or not gateway.image.endswith(f":{gateway.version}"):
+        yield "image", f"not an image whose tag is its version, {gateway.version}: {gateway.image!r}"
+    if gateway.digest is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", gateway.digest):
+        yield "digest", f"not a digest: {gateway.digest!r}"
+
+
+def monitoring_problems(monitoring: Monitoring) -> Iterator[Problem]:
+    """Problems of the images that watch a deployment: each has a version as its tag."""
+    for name in ("prometheus", "grafana"):
+        image = getattr(monitoring, name)
+        yield from blanks(name, {"license": image.license, "source": image.source})
+        if not _PINNED.fullmatch(image.reference) or not image.reference.endswith(image.version):
+            yield f"{name}/reference", f"not an image whose tag is its version, {image.version}: {image.reference!r}"

@@ -4,10 +4,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from deployer.catalog.check_capabilities import capabilities_problems
+from deployer.catalog.check_exact import exact_problems
+from deployer.catalog.check_gateway import gateway_problems
 from deployer.catalog.check_image import image_problems
+from deployer.catalog.check_use import use_problems
 from deployer.catalog.pattern import CAPABILITY, GFX, VERSION, Problem, blanks, numbers, repeated
 from deployer.catalog.words import METRICS, SETTINGS
-from deployer.types import EngineProfile, Flag, Quantization, QuantizationSupport
+from deployer.types import EngineProfile, Flag, Measure, Quantization, QuantizationSupport
 
 SITUATIONS = ("chat", "agents", "batch", "embedding", "many-users", "few-users", "personal")
 
@@ -32,13 +36,32 @@ def engine_problems(
     yield from _flags(engine)
     yield from _words(engine)
     yield from _strengths(engine)
+    yield from exact_problems(engine)
+    yield from use_problems(engine)
+    yield from gateway_problems(engine)
     for index, signature in enumerate(engine.failures):
         try:
             re.compile(signature.pattern)
         except re.error as error:
             yield f"failures/{index}/pattern", f"not a regular expression: {error}"
+    if engine.capabilities is not None:
+        yield from ((f"capabilities{path}", text) for path, text in capabilities_problems(engine.capabilities))
+    for index, measure in enumerate(engine.measures):
+        yield from ((f"measures/{index}/pattern", text) for text in _measure(measure))
     for index, image in enumerate(engine.images):
         yield from ((f"images/{index}{path}", text) for path, text in image_problems(image, templates))
+
+
+def _measure(measure: Measure) -> Iterator[str]:
+    try:
+        groups = set(re.compile(measure.pattern).groupindex)
+    except re.error as error:
+        yield f"not a regular expression: {error}"
+        return
+    if "size" not in groups:
+        yield "no group (?P<size>...)"
+    if unknown := sorted(groups - {"size", "device"}):
+        yield f"unknown group {unknown[0]!r}; there are size and device"
 
 
 def _quantizations(engine: EngineProfile, known: Sequence[Quantization]) -> Iterator[Problem]:
@@ -95,6 +118,8 @@ def _flags(engine: EngineProfile) -> Iterator[Problem]:
     needed = _KEY_SETTINGS.get(engine.key)
     if needed is not None and needed not in first:
         yield "key", f"{engine.key!r} needs a flag for {needed}"
+    if engine.launcher and engine.key not in ("environment", "config"):
+        yield "launcher", f"nothing to hand over: key is {engine.key!r}"
 
 
 def _flag(flag: Flag) -> Iterator[Problem]:
@@ -127,6 +152,8 @@ def _words(engine: EngineProfile) -> Iterator[Problem]:
             yield f"setup/{index}", "empty"
         places = {place: word for place, text in enumerate(step) for word in _PLACE.findall(text)}
         yield from _unknown(f"setup/{index}", places, SETTINGS)
+    for name, text in engine.files.items():
+        yield from _unknown(f"files/{name}", dict(enumerate(_PLACE.findall(text))), SETTINGS)
     for name, limit in engine.ulimits.items():
         if limit < -1:
             yield f"ulimits/{name}", "-1 (unlimited), zero or more"

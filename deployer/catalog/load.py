@@ -26,8 +26,10 @@ from deployer.types import (
     FailureSignature,
     GpuModel,
     Knowledge,
+    Monitoring,
     Quantization,
 )
+from deployer.types.deployments import GatewayProfile
 
 T = TypeVar("T")
 
@@ -40,6 +42,7 @@ def load_knowledge(root: Path | None = None, overlay: Path | None = None) -> Kno
         gpus=load_gpus(root, overlay),
         advisories=load_advisories(root, overlay),
         quantizations=quantizations,
+        gateway_image=_pinned(load_gateway(root, overlay)),
     )
 
 
@@ -84,6 +87,16 @@ def load_failures(root: Path | None = None, overlay: Path | None = None) -> tupl
     return _table("failures.yaml", tuple[FailureSignature, ...], check.failure_problems, root, overlay)
 
 
+def load_monitoring(root: Path | None = None, overlay: Path | None = None) -> Monitoring:
+    """The programs that watch a deployment. Raises ProfileError."""
+    return _table("monitoring.yaml", Monitoring, check.monitoring_problems, root, overlay)
+
+
+def load_gateway(root: Path | None = None, overlay: Path | None = None) -> GatewayProfile:
+    """The proxy before engines without a key, and before several servers. Raises ProfileError."""
+    return _table("gateway.yaml", GatewayProfile, check.gateway_problems, root, overlay)
+
+
 def load_models(root: Path | None = None, overlay: Path | None = None) -> tuple[CatalogModel, ...]:
     """The model catalog: every file of `models/`, each a list. Raises ProfileError, also for a name used twice."""
     found: list[CatalogModel] = []
@@ -95,6 +108,10 @@ def load_models(root: Path | None = None, overlay: Path | None = None) -> tuple[
         _refuse(label, _taken(models, owners, label))
         found += models
     return tuple(found)
+
+
+def _pinned(gateway: GatewayProfile) -> str:
+    return gateway.image if gateway.digest is None else f"{gateway.image}@{gateway.digest}"
 
 
 def _taken(models: Sequence[CatalogModel], owners: dict[str, tuple[str, int]], label: str) -> Iterator[Problem]:
@@ -140,7 +157,7 @@ def _table(
     root: Path | None,
     overlay: Path | None,
 ) -> T:
-    """One file that is a list of entries."""
+    """One file: a list of entries, or what else the type says."""
     path = _root(root) / name
     if overlay is not None and (overlay / name).is_file():
         path = overlay / name

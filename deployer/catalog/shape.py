@@ -1,6 +1,7 @@
 """Plain values to typed ones; every error says file, path in the file, what was expected and what was found."""
 
 import re
+import types
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -48,7 +49,7 @@ def _explain(reason: str, kind: object) -> tuple[str, str]:
     if match := _EXPECTED.search(reason):
         return _wrong_type(match["expected"], match["found"])
     if match := _ENUM.search(reason):
-        words = msgspec.json.schema(kind).get("enum", [])
+        words = _words_of(msgspec.json.schema(kind))
         return f"expected one of {', '.join(words)}, got {match['found']}", "correct the word"
     return reason, "correct the file"
 
@@ -61,16 +62,30 @@ def _wrong_type(expected: str, found: str) -> tuple[str, str]:
     return f"expected {words}, got {got}{', quote it' if is_guess else ''}", hint
 
 
+def _words_of(schema: dict[str, Any]) -> list[str]:
+    """The words of an enumeration, also where the value may be left out."""
+    parts: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    return [str(word) for part in parts for word in part.get("enum", ()) if word is not None]
+
+
 def _field_names(kind: object) -> tuple[str, ...]:
-    return tuple(getattr(kind, "__struct_fields__", ()))
+    return tuple(getattr(kind, "__struct_encode_fields__", ()))
 
 
 def _kind_at(kind: Any, steps: tuple[str, ...]) -> Any:
     """The type wanted at a path, as far as structs and sequences of structs lead; else `object`."""
     for step in steps:
         if _field_names(kind):
-            kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == step), object)
+            kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == step), object)
         else:
             arguments = getattr(kind, "__args__", (object,))
             kind = arguments[-1] if getattr(kind, "__origin__", None) is dict else arguments[0]
+        kind = _present(kind)
+    return kind
+
+
+def _present(kind: Any) -> Any:
+    """The type itself of one that may be left out (`Health | None`)."""
+    if isinstance(kind, types.UnionType):
+        return next(argument for argument in kind.__args__ if argument is not types.NoneType)
     return kind

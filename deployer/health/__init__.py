@@ -1,9 +1,30 @@
 """Is it healthy, why not, and what can it do."""
 
 from deployer.health.answers import ProtocolError
-from deployer.health.check import CapabilityResult, check
+from deployer.health.check import CapabilityResult, CheckReport, Target, check
 from deployer.health.client import Client
+from deployer.health.detect import detect
 from deployer.health.diagnose import Diagnosis, diagnose
 from deployer.health.gate import gate, server_url
+from deployer.health.gpu_use import Evidence
+from deployer.health.memory_lines import by_device, read_parts
+from deployer.health.metrics import read_metrics, scrape
 
-__all__ = ["CapabilityResult", "Client", "Diagnosis", "ProtocolError", "check", "diagnose", "gate", "server_url"]
+__all__ = [
+    "CapabilityResult",
+    "CheckReport",
+    "Client",
+    "Diagnosis",
+    "Evidence",
+    "ProtocolError",
+    "Target",
+    "by_device",
+    "check",
+    "detect",
+    "diagnose",
+    "gate",
+    "read_metrics",
+    "read_parts",
+    "scrape",
+    "server_url",
+]

@@ -25,7 +25,7 @@ from deployer.ledger.files import (
 )
 from deployer.ledger.names import check_file_name, checked_name, is_alive, now, whoami
 from deployer.paths import Home
-from deployer.types import Bundle, HealthReport, Plan, Release, ReleaseStatus
+from deployer.types import Bundle, HealthReport, Observation, Plan, Release, ReleaseStatus
 
 PLAN_FILE = "plan.json"
 RECORD_FILE = "release.json"
@@ -67,10 +67,17 @@ def mark(
     *,
     message: str | None = None,
     health: HealthReport | None = None,
+    measured: Observation | None = None,
 ) -> Release:
-    """Rewrite the record of a release; message and health stay as they are when None. Raises as `read_release`."""
+    """Rewrite the record of a release; what is given as None stays as it is. Raises as `read_release`."""
     kept = read_release(home, release.name, release.number)
-    marked = msgspec.structs.replace(kept, status=status, message=message or kept.message, health=health or kept.health)
+    marked = msgspec.structs.replace(
+        kept,
+        status=status,
+        message=message or kept.message,
+        health=health or kept.health,
+        measured=measured or kept.measured,
+    )
     atomic_write(folder(home, release) / RECORD_FILE, encode(marked), mode=0o644)
     return marked
 

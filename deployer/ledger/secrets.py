@@ -1,7 +1,9 @@
 """The API key of a deployment: a file that only its server and its owner can read. Never in a plan, argv or log."""
 
+import contextlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from deployer.errors import BadInputError, PreconditionError, StateError
@@ -40,20 +42,75 @@ def ensure_key(home: Home, name: str, container_user: str = CONTAINER_USER) -> P
     return path
 
 
+def ensure_config(home: Home, name: str, container_user: str = CONTAINER_USER) -> Path:
+    """Return the YAML file `api_key.yaml` beside the key, with the line `api-key: KEY`; owner and mode as the key's.
+
+    For engines that take their key from a file of settings (SGLang `--config`). It follows the key: call it after
+    `ensure_key`. PreconditionError when the deployment has no key.
+    """
+    import json
+
+    path = key_path(home, name).with_suffix(".yaml")
+    text = f"api-key: {json.dumps(read_key(home, name))}\n".encode()
+    if read(path, 2 * _MAX_BYTES) != text:
+        owner = _owner(container_user) if _is_root() else None
+        atomic_write(path, text, mode=0o400 if _is_root() else 0o600, owner=owner)
+    _protect(path, _owner(container_user))
+    return path
+
+
+def ensure_password(home: Home, name: str, file: str, container_user: str = CONTAINER_USER) -> Path:
+    """Return the file of a password beside the key, made when there is none; owner and mode as the key's."""
+    path = key_path(home, name).with_name(file)
+    if not read(path, _MAX_BYTES):
+        return _write_new(home, path, container_user)
+    _protect(path, _owner(container_user))
+    return path
+
+
+def ensure_key_list(
+    home: Home, name: str, deployments: Sequence[str], container_user: str = CONTAINER_USER
+) -> tuple[Path, str]:
+    """Return the file `backend_keys` beside the key of a gateway, and a digest of it; owner and mode as the key's.
+
+    A line `DEPLOYMENT KEY` for each, for a proxy that passes requests on with each server's own key. PreconditionError
+    when one of them has no key.
+    """
+    import hashlib
+
+    path = key_path(home, name).with_name("backend_keys")
+    text = "".join(f"{deployment} {read_key(home, deployment)}\n" for deployment in deployments).encode()
+    if read(path, len(text) + _MAX_BYTES) != text:
+        _make_folders(home, path)
+        owner = _owner(container_user) if _is_root() else None
+        atomic_write(path, text, mode=0o400 if _is_root() else 0o600, owner=owner)
+    _protect(path, _owner(container_user))
+    return path, hashlib.sha256(text).hexdigest()
+
+
 def rotate_key(home: Home, name: str, container_user: str = CONTAINER_USER) -> Path:
     """Replace the key by a new one. A running server keeps the old one until it is started again."""
-    import secrets
+    return _write_new(home, key_path(home, name), container_user)
 
+
+def store_key(home: Home, name: str, key: str) -> Path:
+    """Keep the key of a server that is not ours, mode 0600, and return its file. BadInputError when it is no key."""
+    data = key.strip().encode()
+    if not _KEY.fullmatch(data):
+        raise BadInputError("the API key holds characters that a header cannot carry", hint="use letters and digits")
     path = key_path(home, name)
-    make_folder(home.state)
-    make_folder(home.secrets, mode=0o711)
-    make_folder(path.parent, mode=0o711)
-    key = secrets.token_urlsafe(32).encode()
-    if _is_root():
-        atomic_write(path, key, mode=0o400, owner=_owner(container_user))
-    else:
-        atomic_write(path, key, mode=0o600)
+    _make_folders(home, path)
+    atomic_write(path, data, mode=0o600)
     return path
+
+
+def forget_key(home: Home, name: str) -> None:
+    """Remove a key and its folder."""
+    path = key_path(home, name)
+    with state_errors("remove", path):
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
 
 
 def read_key(home: Home, name: str) -> str:
@@ -64,6 +121,25 @@ def read_key(home: Home, name: str) -> str:
             f"deployment {name!r} has no API key", hint=f"`deployer up` makes one in {key_path(home, name)}"
         )
     return key.decode()
+
+
+def _write_new(home: Home, path: Path, container_user: str) -> Path:
+    """Write 43 characters that nobody can guess (256 bits)."""
+    import secrets
+
+    _make_folders(home, path)
+    made = secrets.token_urlsafe(32).encode()
+    if _is_root():
+        atomic_write(path, made, mode=0o400, owner=_owner(container_user))
+    else:
+        atomic_write(path, made, mode=0o600)
+    return path
+
+
+def _make_folders(home: Home, path: Path) -> None:
+    make_folder(home.state)
+    make_folder(home.secrets, mode=0o711)
+    make_folder(path.parent, mode=0o711)
 
 
 def _read_valid(path: Path) -> bytes | None:

@@ -6,16 +6,22 @@ from typing import Any
 import deployer
 from deployer.errors import BadInputError
 from deployer.render.devices import CACHE_FOLDER, DeviceAccess, device_access
+from deployer.render.front import INSIDE, front_service
 from deployer.render.jinja import render_template
+from deployer.render.launch import LAUNCH_FILE, LAUNCH_PATH, launched
 from deployer.render.readback import check_yaml
 from deployer.render.refuse import refuse_unsafe
 from deployer.types import Plan
 
 SERVICE = "llm"
-_KEY = "api_key"
+_KEY, _CONFIG = "api_key", "api_key_config"
+_CONFIG_FILE = "api_key.yaml"
 _CACHE_VOLUME = "cuda-cache"
 _MODELS = "/models"
+_FILES = "/run/deployer"
+_STORE = "store"
 _OFFLINE = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+_SLOW_S = 300
 _SCRATCH = "/tmp"  # noqa: S108 - the container's own tmpfs
 
 
@@ -28,8 +34,11 @@ def render_compose(plan: Plan) -> str:
         plan=plan,
         version=deployer.__version__,
         tree=tree,
-        service=tree["services"][SERVICE],
-        command_lines=_flag_lines(plan.command[1:]),
+        engine_service=_engine_service(plan),
+        service=tree["services"][_engine_service(plan)],
+        gateway=plan.gateway,
+        front=tree["services"][SERVICE],
+        command_lines=_flag_lines(launched(plan)[1:]),
         pinned=plan.image.digest is not None or plan.image.image_id is not None,
         loopback=ipaddress.ip_address(plan.address).is_loopback,
         root=plan.container_user.startswith("0:"),
@@ -40,15 +49,44 @@ def render_compose(plan: Plan) -> str:
 
 def compose_tree(plan: Plan) -> dict[str, Any]:
     """The file's content as values, before any text. `$` stands for itself here."""
+    publish = f"{_bracketed(plan.address)}:{plan.port}"
+    services = {_engine_service(plan): _service(plan)}
+    networks: dict[str, Any] = {SERVICE: {"driver": "bridge"}}
+    if plan.gateway is None:
+        services[SERVICE]["ports"] = [f"{publish}:{plan.container_port}"]
+    else:
+        services[SERVICE] = front_service(plan, plan.gateway, publish)
+        networks[INSIDE] = {"driver": "bridge", "internal": True}
     tree: dict[str, Any] = {
         "name": f"deployer-{plan.name}",
-        "services": {SERVICE: _service(plan)},
-        "networks": {SERVICE: {"driver": "bridge"}},
+        "services": services,
+        "networks": networks,
         "secrets": {_KEY: {"file": plan.key_file}},
     }
-    if _keeps_cache(plan):
-        tree["volumes"] = {_CACHE_VOLUME: {}}
+    if plan.key_config is not None:
+        tree["secrets"][_CONFIG] = {"file": plan.key_config}
+    if _volume(plan) is not None:
+        tree["volumes"] = {_volume(plan): {}}
     return tree
+
+
+def _engine_service(plan: Plan) -> str:
+    """With a gateway, that one is what is reached, under the name that the engine has without one."""
+    return SERVICE if plan.gateway is None else INSIDE
+
+
+def _volume(plan: Plan) -> str | None:
+    """The one volume, on the folder where every user of an image may write: its own copy of the model, or a cache."""
+    if plan.store is not None:
+        return _STORE
+    return _CACHE_VOLUME if _keeps_cache(plan) else None
+
+
+def _secrets(plan: Plan) -> list[Any]:
+    """The engine gets no key that it has no use for."""
+    if plan.gateway is not None and not plan.gateway.passes_key:
+        return []
+    return [_KEY] if plan.key_config is None else [_KEY, {"source": _CONFIG, "target": _CONFIG_FILE}]
 
 
 def image_name(plan: Plan) -> str:
@@ -73,20 +111,19 @@ def image_name(plan: Plan) -> str:
 def _service(plan: Plan) -> dict[str, Any]:
     if not plan.command:
         raise BadInputError("plan: command: nothing to start", hint="make the plan again: deployer plan MODEL")
-    access = device_access(plan)
+    access, words = device_access(plan), launched(plan)
     return {
         "image": image_name(plan),
         "pull_policy": "never",
-        "entrypoint": [plan.command[0]],
-        "command": list(plan.command[1:]),
+        "entrypoint": [words[0]],
+        "command": list(words[1:]),
         "environment": dict(sorted((_OFFLINE | {"HOME": _SCRATCH} | access.environment | plan.environment).items())),
-        "ports": [f"{_bracketed(plan.address)}:{plan.port}:{plan.container_port}"],
-        "networks": [SERVICE],
-        "secrets": [_KEY],
+        "networks": [_engine_service(plan)],
+        "secrets": _secrets(plan),
         "volumes": _volumes(plan),
         "user": plan.container_user,
         "read_only": True,
-        "tmpfs": [f"{_SCRATCH}:rw,noexec,nosuid,nodev,size=1g,mode=1777"],
+        "tmpfs": [f"{_SCRATCH}:rw,noexec,nosuid,nodev,size=1g,mode=1777", *_caches(plan)],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "pids_limit": plan.limits.pids,
@@ -103,7 +140,17 @@ def _service(plan: Plan) -> dict[str, Any]:
     } | (_ceilings(plan) | _devices(access))
 
 
+def _caches(plan: Plan) -> list[str]:
+    """Folders that the engine writes compiled code to and loads it from, unless a volume lies there."""
+    kept = {CACHE_FOLDER if plan.store is None else plan.store} if _volume(plan) is not None else set()
+    return [f"{folder}:rw,exec,nosuid,nodev,size=4g,mode=1777" for folder in plan.writable if folder not in kept]
+
+
 def _volumes(plan: Plan) -> list[dict[str, Any]]:
+    sources = _model_mounts(plan)
+    if plan.launcher:
+        sources[LAUNCH_PATH] = f"./{LAUNCH_FILE}"
+    sources |= {f"{_FILES}/{name}": f"./{name}" for name in plan.files}
     mounts: list[dict[str, Any]] = [
         {
             "type": "bind",
@@ -112,10 +159,10 @@ def _volumes(plan: Plan) -> list[dict[str, Any]]:
             "read_only": True,
             "bind": {"create_host_path": False},
         }
-        for target, source in _model_mounts(plan).items()
+        for target, source in sources.items()
     ]
-    if _keeps_cache(plan):
-        mounts.append({"type": "volume", "source": _CACHE_VOLUME, "target": CACHE_FOLDER})
+    if (volume := _volume(plan)) is not None:
+        mounts.append({"type": "volume", "source": volume, "target": plan.store or CACHE_FOLDER})
     return mounts
 
 
@@ -139,11 +186,15 @@ def _ceilings(plan: Plan) -> dict[str, Any]:
         found |= {"mem_limit": f"{plan.limits.memory_mib}m", "memswap_limit": f"{plan.limits.memory_mib}m"}
     if plan.limits.cpus is not None:
         found["cpus"] = plan.limits.cpus
+    if plan.shm_mib is not None:
+        found["shm_size"] = f"{plan.shm_mib}m"
+    if plan.ulimits:
+        found["ulimits"] = dict(sorted(plan.ulimits.items()))
     return found
 
 
 def _devices(access: DeviceAccess) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {} if access.runtime is None else {"runtime": access.runtime}
     if access.paths:
         found["devices"] = [f"{path}:{path}" for path in access.paths]
     if access.groups:
@@ -156,13 +207,14 @@ def _devices(access: DeviceAccess) -> dict[str, Any]:
 
 def _healthcheck(plan: Plan) -> dict[str, Any]:
     url = f"http://127.0.0.1:{plan.container_port}{plan.health.path}"
+    curl = ("curl", "--fail", "--silent", "--output", "/dev/null", "--max-time", "4", url)
     return {
-        "test": ["CMD", "curl", "--fail", "--silent", "--output", "/dev/null", "--max-time", "4", url],
+        "test": ["CMD", *(plan.health.test or curl)],
         "interval": "10s",
         "timeout": "5s",
         "retries": 3,
         "start_period": f"{plan.start_period_s}s",
-        "start_interval": "200ms",
+        "start_interval": "200ms" if plan.start_period_s < _SLOW_S else "2s",
     }
 
 

@@ -7,9 +7,13 @@ from deployer.types import Plan
 
 
 class DeviceAccess(msgspec.Struct, frozen=True, kw_only=True):
-    """`nvidia_ids` go to the NVIDIA device driver; `paths` and `groups` are device files and who may open them."""
+    """`nvidia_ids` go to the NVIDIA device driver; `paths` and `groups` are device files and who may open them.
+
+    `runtime` is the container runtime that hands over a Jetson's GPU, which has no UUID that Docker knows.
+    """
 
     nvidia_ids: tuple[str, ...] = ()
+    runtime: str | None = None
     paths: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     environment: dict[str, str] = {}
@@ -28,6 +32,8 @@ def device_access(plan: Plan) -> DeviceAccess:
     if not plan.devices or plan.image.accelerator == "cpu":
         return DeviceAccess()
     groups = tuple(str(group) for group in plan.device_groups)
+    if any(device.tegra for device in plan.devices):
+        return DeviceAccess(runtime="nvidia", environment={"NVIDIA_VISIBLE_DEVICES": "all"} | _cuda_environment(plan))
     match plan.image.accelerator:
         case "cuda":
             return DeviceAccess(nvidia_ids=_uuids(plan), environment=_cuda_environment(plan))

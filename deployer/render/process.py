@@ -31,4 +31,6 @@ def render_process(plan: Plan) -> str:
         },
         "limits": {"memory_mib": plan.limits.memory_mib, "pids": plan.limits.pids, "cpus": plan.limits.cpus},
     }
+    if plan.key_variable is not None:
+        document["key_variable"] = plan.key_variable
     return json.dumps(document, indent=2) + "\n"

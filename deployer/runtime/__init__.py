@@ -7,6 +7,8 @@ from deployer.paths import Home
 from deployer.runtime.compose import ComposeRuntime
 from deployer.runtime.interface import Runtime
 from deployer.runtime.process import ProcessRuntime
+from deployer.runtime.processor import processor
+from deployer.runtime.resident import Resident, resident
 from deployer.types import RuntimeName, ServerState
 
 RUNTIMES: dict[RuntimeName, Callable[[Home], Runtime]] = {"compose": ComposeRuntime, "process": ProcessRuntime}
@@ -21,4 +23,14 @@ def open_runtime(name: RuntimeName, home: Home) -> Runtime:
     return RUNTIMES[name](home)
 
 
-__all__ = ["RUNTIMES", "ComposeRuntime", "ProcessRuntime", "Runtime", "ServerState", "open_runtime"]
+__all__ = [
+    "RUNTIMES",
+    "ComposeRuntime",
+    "ProcessRuntime",
+    "Resident",
+    "Runtime",
+    "ServerState",
+    "open_runtime",
+    "processor",
+    "resident",
+]

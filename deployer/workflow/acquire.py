@@ -8,7 +8,8 @@ from deployer import decide, images, ledger, models
 from deployer.errors import HubError, ImageUnavailableError, NoFitError
 from deployer.paths import Home
 from deployer.render import render
-from deployer.types import ModelVariant, Plan, Request, VerifiedImage
+from deployer.render.front import front_image
+from deployer.types import HostFacts, ModelVariant, Plan, Request, VerifiedImage
 from deployer.workflow import planning, preflight, staleness
 from deployer.workflow.planning import Missing
 from deployer.workflow.report import Reporter, timed
@@ -17,7 +18,9 @@ BUILD_TIMEOUT_S = 4 * 3600
 PULL_TIMEOUT_S = 4 * 3600
 
 
-def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool) -> tuple[Plan, Missing]:
+def settle(
+    request: Request, home: Home, report: Reporter, *, allow_build: bool, share: HostFacts | None = None
+) -> tuple[Plan, Missing]:
     """Decide, then fetch; what cannot be had is left out with its reason and the decision is made again.
 
     Returns the plan with everything present and pinned, and what could not be had. The last resorts are a variant of
@@ -26,7 +29,7 @@ def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool)
     """
     missing = planning.NOTHING_MISSING
     while True:
-        plan = _plan_without(request, home, missing)
+        plan = _plan_without(request, home, missing, share)
         preflight.startable(plan)
         request = msgspec.structs.replace(request, engine=plan.engine)
         try:
@@ -42,10 +45,10 @@ def settle(request: Request, home: Home, report: Reporter, *, allow_build: bool)
             report.note(f"going on without image {plan.image.profile}: {error.message}")
 
 
-def _plan_without(request: Request, home: Home, missing: Missing) -> Plan:
+def _plan_without(request: Request, home: Home, missing: Missing, share: HostFacts | None) -> Plan:
     """The plan for what can be had. A missing image is never answered with another engine, only with another image."""
     try:
-        plan = planning.plan(request, home, missing=missing)
+        plan = planning.plan(request, home, missing=missing, keep=True, share=share)
     except NoFitError as error:
         if missing.images:
             raise _nothing_to_run(missing.images) from error
@@ -79,7 +82,7 @@ def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool)
 
 def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Plan:
     """Model and image of this plan on this machine; returns the plan pinned to where and what they really are."""
-    plan = _with_model(plan, home, report)
+    plan = _with_gateway(_with_model(plan, home, report), report)
     if plan.image.source == "none":
         return plan
     if plan.image.image_id is not None and images.inspect_image(plan.image.image_id) is not None:
@@ -93,6 +96,20 @@ def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Pl
             return _build(plan, report, allow_build=allow_build)
         case _:
             return _pull(plan, report)
+
+
+def _with_gateway(plan: Plan, report: Reporter) -> Plan:
+    """The image of the gateway before it on this machine; one that is here is not asked for again."""
+    if plan.gateway is None:
+        return plan
+    here = images.inspect_image(front_image(plan.gateway))
+    if here is None:
+        asked = plan.gateway.image if plan.gateway.digest is None else front_image(plan.gateway)
+        with timed(report, f"pull {asked} for the gateway"):
+            here = images.pull(asked, report.detail, timeout_s=PULL_TIMEOUT_S)
+    digest = next((digest.partition("@")[2] for digest in here.digests), None)
+    gateway = msgspec.structs.replace(plan.gateway, image_id=here.id, digest=digest)
+    return _hashed(msgspec.structs.replace(plan, gateway=gateway))
 
 
 def _with_model(plan: Plan, home: Home, report: Reporter) -> Plan:
@@ -125,6 +142,10 @@ def _pull_again(plan: Plan, report: Reporter) -> Plan:
 
 def _pull(plan: Plan, report: Reporter) -> Plan:
     reference = _pinned_reference(plan)
+    here = images.inspect_image(reference) if plan.image.digest is None else None
+    if here is not None and not here.digests:  # built or loaded here: no registry has it
+        report.done(f"image {short(here.id)} is {reference} on this machine; it came from no registry", 0.0)
+        return _with_image(plan, here.id, None, source="pull")
     with timed(report, f"pull {reference}") as outcome:
         local = images.pull(reference, report.detail, timeout_s=PULL_TIMEOUT_S)
         outcome(f"image {short(local.id)} from {reference}")

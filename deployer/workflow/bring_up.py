@@ -6,9 +6,9 @@ from deployer import ledger
 from deployer.paths import Home
 from deployer.render import render
 from deployer.types import HealthReport, Outcome, OutcomeImage, Plan, PlanImage, Release, Request, VerifiedImage
-from deployer.workflow import acquire, preflight, recovery, running, serving
-from deployer.workflow.endpoint import Endpoint
-from deployer.workflow.planning import Missing
+from deployer.workflow import acquire, measuring, preflight, recovery, running, serving
+from deployer.workflow.endpoint import Endpoint, refuse_adopted
+from deployer.workflow.planning import Missing, deployment_name
 from deployer.workflow.report import Reporter, timed
 from deployer.workflow.serving import Options
 
@@ -16,7 +16,13 @@ from deployer.workflow.serving import Options
 def up(target: Request | Plan, home: Home, options: Options, report: Reporter) -> Outcome:
     """Bring a deployment up and prove that it answers. Nothing is stopped before everything is here."""
     ledger.ensure_writable(home)
+    refuse_adopted(home, target.name if isinstance(target, Plan) else deployment_name(target))
     plan, missing = _settle(target, home, options, report)
+    return put(plan, missing, home, options, report)
+
+
+def put(plan: Plan, missing: Missing, home: Home, options: Options, report: Reporter) -> Outcome:
+    """Let a settled plan serve, unless it does already. Its model and image are here."""
     if (current := unchanged(plan, home)) is not None:
         return _outcome(plan, current, missing, changed=False)
     preflight.check(plan, home)
@@ -45,6 +51,8 @@ def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Rele
     """Under the lock: stop old, start new, gate. On any failure, Ctrl-C included, the old one comes back."""
     with ledger.lock(home, f"up {plan.name}"):
         ledger.ensure_key(home, plan.name, plan.container_user)
+        if plan.key_config is not None:
+            ledger.ensure_config(home, plan.name, plan.container_user)
         old = ledger.known_plan(home, plan.name)
         change = recovery.Change(
             previous=ledger.current(home, plan.name),
@@ -58,7 +66,8 @@ def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Rele
             found = _switch(change, plan)
         except BaseException as error:
             raise recovery.undo(change, error) from error
-        return _record(plan, change.release, found, home)
+        release = _record(plan, change.release, found, home)
+        return measuring.record(plan, release, found, home, report, alone=change.stopped is None)
 
 
 def _switch(change: recovery.Change, plan: Plan) -> HealthReport:
@@ -111,6 +120,7 @@ def _outcome(plan: Plan, release: Release, missing: Missing, *, changed: bool) -
         unavailable=missing.reasons,
         health=release.health,
         warnings=plan.warnings,
+        measured=measuring.rows(release.measured),
     )
 
 

@@ -2,18 +2,27 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from deployer import ledger
 from deployer.errors import BadInputError, PreconditionError
 from deployer.paths import Home
-from deployer.types import Outcome, Plan, Release, Row, ServerState
-from deployer.workflow import bring_up, running
-from deployer.workflow.endpoint import Endpoint, current_plan
+from deployer.types import Adopted, Outcome, Plan, Release, Row, ServerState
+from deployer.workflow import adopting, bring_up, live, measuring, running
+from deployer.workflow.endpoint import Endpoint, current_plan, meant
 from deployer.workflow.report import Reporter, timed
 from deployer.workflow.serving import Options
 
 
 def down(home: Home, name: str, report: Reporter) -> bool:
-    """Stop and remove the server of a deployment; its releases, key and images stay. False when nothing ran."""
+    """Stop and remove the server of a deployment; its releases, key and images stay. False when nothing ran.
+
+    An adopted server is forgotten, and goes on as it was.
+    """
+    if is_adopted(home, name):
+        adopting.forget(home, name)
+        report.note(f"{name} is forgotten; the server itself was not touched")
+        return True
     plan = ledger.known_plan(home, name)
     with ledger.lock(home, f"down {name}"):
         with timed(report, f"stop {name}") as outcome:
@@ -24,36 +33,72 @@ def down(home: Home, name: str, report: Reporter) -> bool:
 
 
 def chosen(home: Home, name: str | None) -> str:
-    """The deployment that is meant: by name, or the only one there is, readable or not."""
-    return name if name in ledger.deployments(home) and name is not None else current_plan(home, name).name
+    """The deployment that is meant: by name, or the only one there is, readable or not, ours or adopted."""
+    wanted = meant(home, name)
+    known = wanted in ledger.deployments(home) or is_adopted(home, wanted)
+    return wanted if known else current_plan(home, wanted).name
 
 
-def status(home: Home, name: str | None) -> tuple[Row, ...]:
-    """Every deployment (or one), asked of its runtime and of the server itself."""
-    names = (chosen(home, name),) if name else ledger.deployments(home)
-    return tuple(_row(home, item) for item in names)
+def is_adopted(home: Home, name: str) -> bool:
+    """True for a server that is not ours."""
+    return ledger.adopted(home, name) is not None
 
 
-def _row(home: Home, name: str) -> Row:
-    plan = ledger.known_plan(home, name)
-    release = ledger.current(home, name)
-    number = release.number if release else 0
-    if plan is None:
-        return Row(name=name, status="damaged", release=number)
-    status, state = _state(home, plan)
+def status(home: Home, name: str | None, *, metrics: bool = False) -> tuple[Row, ...]:
+    """Every deployment (or one), asked of its runtime and of the server itself; with `metrics` also what it does."""
+    wanted = chosen(home, name) if name else None
+    ours = tuple(_row(home, item, metrics=metrics) for item in ledger.deployments(home) if wanted in (None, item))
+    others = tuple(
+        _adopted_row(home, item, metrics=metrics) for item in ledger.all_adopted(home) if wanted in (None, item.name)
+    )
+    return (*ours, *others)
+
+
+def _adopted_row(home: Home, record: Adopted, *, metrics: bool) -> Row:
+    """What a server that is not ours shows of itself: whether it answers."""
+    where = Endpoint.of_adopted(record)
     return Row(
-        name=name,
+        name=record.name,
+        status="adopted",
+        answers=running.answers_at(home, where),
+        release=0,
+        engine=record.engine,
+        model=record.model,
+        base_url=record.base_url,
+        live=live.asked(where, record.engine, home) if metrics else None,
+    )
+
+
+def _row(home: Home, name: str, *, metrics: bool) -> Row:
+    plan, release = ledger.known_plan(home, name), ledger.current(home, name)
+    if plan is None:
+        return Row(name=name, status="damaged", release=release.number if release else 0)
+    status, state = _state(home, plan)
+    up = status == "running"
+    return msgspec.structs.replace(
+        _planned(plan, release),
         status=status,
-        answers=running.answers(home, plan) if status == "running" else None,
-        release=number,
+        answers=running.answers(home, plan) if up else None,
+        started_at=state.started_at,
+        restarts=state.restarts,
+        live=live.look(plan, home, state) if metrics and up else None,
+    )
+
+
+def _planned(plan: Plan, release: Release | None) -> Row:
+    """What its plan says of a deployment, and what was measured of its release."""
+    return Row(
+        name=plan.name,
+        status="down",
+        release=release.number if release else 0,
         engine=plan.engine,
         model=plan.request.model,
         quantization=plan.model.quantization,
         image=plan.image.image_id or plan.image.reference,
         runtime=plan.runtime,
         base_url=Endpoint.of(plan).base_url,
-        started_at=state.started_at,
-        restarts=state.restarts,
+        measured=measuring.rows(release.measured if release else None),
+        devices=tuple(device.name or f"GPU {device.index}" for device in plan.devices),
     )
 
 

@@ -3,15 +3,15 @@
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from deployer import catalog, decide, facts, ledger, models
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, NoFitError
 from deployer.paths import Home
-from deployer.types import EngineVerdict, HostFacts, ModelSpec, Plan, Request, Site, VerifiedImage
+from deployer.types import EngineVerdict, HostFacts, ModelSpec, Observation, Plan, Request, Site, VerifiedImage
 
 FIRST_PORT = 8000
 _CONTAINER_UID = 65532
@@ -43,18 +43,59 @@ class Missing(msgspec.Struct, frozen=True):
 NOTHING_MISSING = Missing()
 
 
-def plan(request: Request, home: Home, *, host_file: Path | None = None, missing: Missing = NOTHING_MISSING) -> Plan:
-    """Decide for this host, or for the host of a file. Raises NoFitError with every reason when nothing fits."""
+def plan(
+    request: Request,
+    home: Home,
+    *,
+    host_file: Path | None = None,
+    missing: Missing = NOTHING_MISSING,
+    keep: bool = False,
+    share: HostFacts | None = None,
+) -> Plan:
+    """Decide for this host, or for the host of a file. Raises NoFitError with every reason when nothing fits.
+
+    `keep`: where the running server of this name follows the plan that would be made but for later measurements, it is
+    that plan (docs/decisions/0012). `share`: what other deployments leave of this host; None: all that is free now.
+    """
     if host_file is not None:
         return decide_for(request, home, facts.load_host_file(host_file), verified=(), missing=missing)
     from deployer.workflow import running
 
-    host = running.reclaim(probe(home), home, deployment_name(request))
-    return decide_for(request, home, host, verified=verified_here(home, host), missing=missing)
+    name = deployment_name(request)
+    host = running.reclaim(probe(home), home, name) if share is None else share
+    verified, known = verified_here(home, host), ledger.observations(home, host.fingerprint or "")
+
+    def decide_with(observations: Sequence[Observation]) -> Plan:
+        return decide_for(request, home, host, verified=verified, missing=missing, observations=observations)
+
+    kept = followed(ledger.known_plan(home, name), known, decide_with) if keep else None
+    if kept is not None and running.serves(home, kept):
+        return kept
+    return decide_with(known)
+
+
+def followed(
+    serving: Plan | None, known: Sequence[Observation], decide_with: Callable[[Sequence[Observation]], Plan]
+) -> Plan | None:
+    """The plan with what was known when `serving` was made, if that is what serves and later measurements differ."""
+    earlier = tuple(item for item in known if serving is not None and item.serial <= serving.learned)
+    if serving is None or len(earlier) == len(known):
+        return None
+    try:
+        before = decide_with(earlier)
+    except NoFitError:
+        return None
+    return before if before.plan_hash == serving.plan_hash else None
 
 
 def decide_for(
-    request: Request, home: Home, host: HostFacts, *, verified: Sequence[VerifiedImage], missing: Missing
+    request: Request,
+    home: Home,
+    host: HostFacts,
+    *,
+    verified: Sequence[VerifiedImage],
+    missing: Missing,
+    observations: Sequence[Observation] = (),
 ) -> Plan:
     """The decision, from everything that was read. Without the hub only what is on this machine counts."""
     model = resolve_model(request.model, home)
@@ -69,6 +110,7 @@ def decide_for(
         verified=verified,
         site=site(request, home, host),
         unavailable=missing.images,
+        observations=observations,
     )
     warned = (*made.warnings, *_cautions(made, request, host))
     return msgspec.structs.replace(made, warnings=warned)
@@ -134,6 +176,7 @@ def site(request: Request, home: Home, host: HostFacts) -> Site:
         port=request.port or _port(home, name),
         key_file=str(home.secrets / name / "api_key"),
         container_user=_container_user(host),
+        scratch=str(home.deployments / name / "process" / "cache"),
     )
 
 
@@ -142,10 +185,11 @@ def _port(home: Home, name: str) -> int:
     ports = {release_name: ledger.known_plan(home, release_name) for release_name in ledger.deployments(home)}
     if (own := ports.get(name)) is not None:
         return own.port
-    return _first_free(other.port for other in ports.values() if other is not None)
+    return first_free(other.port for other in ports.values() if other is not None)
 
 
-def _first_free(taken: Iterable[int]) -> int:
+def first_free(taken: Iterable[int]) -> int:
+    """The first port from FIRST_PORT on that is not taken."""
     used = set(taken)
     return next(port for port in range(FIRST_PORT, 65536) if port not in used)
 

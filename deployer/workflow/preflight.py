@@ -21,12 +21,24 @@ def check(plan: Plan, home: Home) -> None:
 
 
 def startable(plan: Plan) -> None:
-    """Refuse an engine that this version plans and renders, but cannot yet hand its API key to."""
-    if catalog.load_engine(plan.engine).key != "file":
+    """Refuse an engine that would serve without a key, or with one that others can read."""
+    if plan.gateway is not None:
+        return
+    key = catalog.load_engine(plan.engine).key
+    handed_over = key in ("environment", "config") and (plan.runtime == "process" or bool(plan.launcher))
+    if key != "file" and not handed_over:
         raise PreconditionError(
-            f"this version plans and renders {plan.engine}, but cannot start it yet: it takes no API key from a file",
-            hint="let llama.cpp serve it: --engine llama.cpp; or start the files of `deployer render` by hand",
+            f"{plan.engine} cannot be started as this plan says: {_NO_KEY[key]}",
+            hint="run it in a container (--runtime compose), or let llama.cpp serve the model: --engine llama.cpp",
         )
+
+
+_NO_KEY = {
+    "environment": "nothing in its image is known that could hand over the API key",
+    "config": "nothing in its image is known that could hand over the API key",
+    "argument": "it takes its API key only on the command line, where others can read it",
+    "none": "it has no API key, and no gateway stands before it",
+}
 
 
 def port_free(address: str, port: int) -> None:

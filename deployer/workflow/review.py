@@ -1,10 +1,11 @@
 """What a person reviews before `up`: the plan, saved or not, and the rendered files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from deployer import ledger
+from deployer import catalog, ledger
 from deployer.errors import BadInputError, PreconditionError
 from deployer.paths import Home
 from deployer.types import Plan, Request
@@ -50,20 +51,44 @@ def would_change(plan: Plan, home: Home) -> bool:
 
 
 def render_to(
-    target: Request | Plan, home: Home, directory: Path | None, *, host_file: Path | None
+    target: Request | Plan,
+    home: Home,
+    directory: Path | None,
+    *,
+    host_file: Path | None,
+    monitoring: bool = False,
 ) -> tuple[Path, ...]:
-    """Write the files of a plan into a folder; returns their paths. Nothing else is touched."""
-    from deployer.render import render
+    """Write the files of a plan into a folder; returns their paths.
 
+    Nothing else is touched, but for the password of Grafana, which is made with `monitoring` where there is none.
+    """
     plan = target if isinstance(target, Plan) else planning.plan(target, home, host_file=host_file)
-    folder = directory or Path(plan.name)
+    files = _files(plan, home, monitoring=monitoring)
+    return write_all(directory or Path(plan.name), files)
+
+
+def write_all(folder: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
+    """Write files into a folder, made when it is not there. Raises PreconditionError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return tuple(_write(folder / name, text) for name, text in render(plan).files.items())
+        return tuple(_write(folder / name, text) for name, text in files.items())
     except OSError as error:
         raise PreconditionError(
             f"{folder}: cannot be written: {error.strerror}", hint="choose another: --dir DIR"
         ) from error
+
+
+def _files(plan: Plan, home: Home, *, monitoring: bool) -> Mapping[str, str]:
+    from deployer import render
+
+    files = render.render(plan).files
+    if not monitoring:
+        return files
+    metrics = catalog.load_engine(plan.engine).metrics
+    added = render.render_monitoring(plan, metrics, catalog.load_monitoring())
+    if Path(plan.key_file) == ledger.key_path(home, plan.name):
+        ledger.ensure_password(home, plan.name, render.PASSWORD_FILE, plan.container_user)
+    return files | added.files
 
 
 def _write(path: Path, text: str) -> Path:

@@ -21,13 +21,19 @@ def state(home: Home, plan: Plan) -> ServerState:
 
 
 def answers(home: Home, plan: Plan) -> bool:
-    """True when the server of a plan lists the plan's model, asked through the published port with the key.
+    """True when the server of a plan lists the plan's model, asked through the published port with the key."""
+    return answers_at(home, Endpoint.of(plan))
 
-    Without a usable key nobody can ask, and a server that nobody can ask does not answer.
+
+def answers_at(home: Home, found: Endpoint) -> bool:
+    """True when what is there lists the model.
+
+    Where it takes a key, nobody can ask without a usable one, and a server that nobody can ask does not answer.
     """
     try:
-        client = health.Client(Endpoint.of(plan).base_url, ledger.read_key(home, plan.name), timeout_s=5)
-        return plan.name in {listed.id for listed in client.models()}
+        key = None if found.key_file is None else ledger.read_key(home, found.name)
+        client = health.Client(found.base_url, key, timeout_s=5)
+        return found.model in {listed.id for listed in client.models()}
     except (health.ProtocolError, PreconditionError):
         return False
 

@@ -13,9 +13,10 @@ LABEL org.opencontainers.image.title="llama.cpp (Debian packages)" \
       io.deployer.profile="debian"
 
 # sid keeps one version of a package, so a pin would break the build at the next upload; the last line proves what came.
+# llama.cpp-tools-extra has llama-fit-params, which tells what a model would take (2 MB).
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl llama.cpp-tools \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends curl llama.cpp-tools llama.cpp-tools-extra \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log \
     && llama-server --version

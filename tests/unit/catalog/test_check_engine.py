@@ -33,7 +33,7 @@ def change(root: Path, name: str, old: str, new: str) -> None:
         ("setting: slots", "setting: slotz", "flags/7/setting: 'slotz' is not a setting, and has no"),
         ("variable: VLLM_API_KEY", "variable: vllm key", "flags/4/variable: a variable in capital letters"),
         ('flag: "", variable: VLLM', "flag: --key, variable: VLLM", "flags/4/variable: a variable in capital letters"),
-        ("value_if_yes: pooling", "value: x, value_if_yes: pooling", "flags/20/value_if_yes: there is a fixed value"),
+        ("value_if_yes: pooling", "value: x, value_if_yes: pooling", "flags/22/value_if_yes: there is a fixed value"),
         ("flag: --max-num-seqs", "flag: --max-num-seqs, since: v1", "flags/7/since: not a version such as 0.20.0"),
         (
             "flag: --max-num-seqs",
@@ -56,6 +56,7 @@ def change(root: Path, name: str, old: str, new: str) -> None:
         ('min_capability: "7.5"', 'min_capability: "9.0"', "quantization_support/3/native_capability: below min"),
         ("gfx: [gfx90a", "gfx: [MI210", "quantization_support/0/gfx/0: not a target such as gfx1100: 'MI210'"),
         ("quantizations: [BF16", "quantizations: [Q4_0, BF16", "quantizations/0: 'Q4_0' has no line in"),
+        ("key: environment", "key: argument", "launcher: nothing to hand over: key is 'argument'"),
         ("writable: [/var/tmp]", "writable: [tmp]", "writable/0: not an absolute path: 'tmp'"),
         ("writable: [/var/tmp]", "setup: [[x, '{modell}']]", "setup/0/1: 'modell' is not a known word: model"),
         ("writable: [/var/tmp]", "setup: [[]]", "setup/0: empty"),

@@ -75,7 +75,7 @@ def test_engines_without_a_key_say_that_all_is_open() -> None:
 def test_models_are_served_from_a_folder_of_safetensors(name: str) -> None:
     assert "gguf" not in ENGINES[name].formats
     assert ENGINES[name].memory == "paged_kv"
-    assert ENGINES[name].splits == ("tensor",)
+    assert ENGINES[name].splits[0] == "tensor"
 
 
 def test_ollama_and_lm_studio_are_llama_cpp_underneath() -> None:
@@ -98,6 +98,7 @@ CUDA = {
     ("ollama", "cuda"): ("12.8", "7.0", "550", None),
     ("ollama", "cuda-pascal"): ("12.8", "5.0", "570", "570"),
     ("ollama", "jetpack6"): (None, "8.7", "525", None),
+    ("ollama", "jetpack5"): (None, "7.2", "470", None),
 }
 
 

@@ -91,3 +91,22 @@ def test_no_key_and_no_such_name(home: Home) -> None:
         secrets.read_key(home, "chat")
     with pytest.raises(BadInputError):
         secrets.ensure_key(home, "../etc")
+
+
+def test_the_file_of_settings_follows_the_key(home: Home) -> None:
+    import yaml
+
+    with pytest.raises(PreconditionError):
+        secrets.ensure_config(home, "chat")
+    path = secrets.ensure_key(home, "chat")
+    config = secrets.ensure_config(home, "chat")
+    assert config == path.with_name("api_key.yaml")
+    assert yaml.safe_load(config.read_text()) == {"api-key": secrets.read_key(home, "chat")}
+    assert _mode(config) == _mode(path)
+    assert (config.stat().st_uid, config.stat().st_gid) == (path.stat().st_uid, path.stat().st_gid)
+    before = config.stat().st_ino
+    assert secrets.ensure_config(home, "chat").stat().st_ino == before
+    secrets.rotate_key(home, "chat")
+    assert yaml.safe_load(secrets.ensure_config(home, "chat").read_text()) == {
+        "api-key": secrets.read_key(home, "chat")
+    }

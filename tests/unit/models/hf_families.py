@@ -64,7 +64,8 @@ FAMILIES: dict[str, Family] = {
     "google/gemma-4-E2B-it": Family(
         body("gemma4_text", (35, 1536, 6144, 131072, 262144), num_attention_heads=8, num_key_value_heads=1,
              head_dim=256, global_head_dim=512, num_global_key_value_heads=None, sliding_window=512,
-             layer_types=_GEMMA_TYPES, num_kv_shared_layers=20, hidden_size_per_layer_input=256, use_double_wide_mlp=True),
+             layer_types=_GEMMA_TYPES, num_kv_shared_layers=20, hidden_size_per_layer_input=256,
+             use_double_wide_mlp=True),
         "gemma4",
         {**usual(35, 1536, [6144] * 15 + [12288] * 20, 131072, (8, 1, 512)), "attention.sliding_window": 512,
          "attention.sliding_window_pattern": _GEMMA_WINDOWS, "attention.key_length_swa": 256, "vocab_size": 262144,

@@ -31,6 +31,9 @@ RTX_4090 = PlanDevice(
     index=0, uuid="GPU-5c3e8a12-77aa-4c0f-8f3e-2b1f6d9c4e55", name="NVIDIA GeForce RTX 4090", vendor="nvidia"
 )
 RX_7900 = PlanDevice(index=0, uuid=None, name="AMD Radeon RX 7900 XTX", vendor="amd")
+ORIN = PlanDevice(
+    index=0, uuid="54d0709b-558d-5a59-9c65-0c5fc14a21a4", name="NVIDIA Jetson AGX Orin", vendor="nvidia", tegra=True
+)
 ARC_A770 = PlanDevice(index=0, uuid=None, name="Intel Arc A770", vendor="intel")
 
 
@@ -137,6 +140,28 @@ def built(**changes: object) -> Plan:
     return plan(image=made, devices=P40S, command=command("qwen", 29, "llama-server"))
 
 
+def copies() -> Plan:
+    """Two copies of a model in one vLLM, each on a GPU of its own."""
+    flags = {"--served-model-name": "qwen", "--host": "0.0.0.0", "--port": "8000", "--max-model-len": "8192"}
+    flags |= {"--max-num-seqs": "32", "--gpu-memory-utilization": "0.92", "--data-parallel-size": "2"}
+    words = tuple(word for pair in flags.items() for word in pair)
+    made = msgspec.structs.replace(
+        image("cuda13", "cuda"), reference="docker.io/vllm/vllm-openai:v0.33.0", recipe="vllm", cuda="13.0.3"
+    )
+    return plan(
+        engine="vllm",
+        engine_version="0.33.0",
+        image=made,
+        devices=(RTX_4090, msgspec.structs.replace(RTX_4090, index=1, uuid="GPU-7d3e8a12-77aa-4c0f-8f3e-2b1f6d9c4e66")),
+        command=("vllm", "serve", "/models", *words),
+        settings=Settings(
+            context=8192, slots=64, gpu_layers=29, tensor_parallel=1, kv_cache_type="auto", threads=16, data_parallel=2
+        ),
+        writable=("/var/tmp",),
+        shm_mib=4096,
+    )
+
+
 def targets() -> dict[str, Plan]:
     """Every kind of target, by the name of its golden."""
     p40s = msgspec.structs.replace(image("server-cuda", "cuda"), ptx_only=True)
@@ -149,6 +174,8 @@ def targets() -> dict[str, Plan]:
         "rtx-4090": gpu("server-cuda", "cuda", (RTX_4090,)),
         "amd-rocm": gpu("server-rocm", "rocm", (RX_7900,), device_groups=(44, 992)),
         "intel-sycl": gpu("server-intel", "sycl", (ARC_A770,), device_groups=(992,)),
+        "jetson": gpu("jetpack6", "cuda", (ORIN,)),
+        "vllm-copies": copies(),
         "vulkan": gpu("server-vulkan", "vulkan", (RX_7900,)),
         "vulkan-nvidia": gpu("server-vulkan", "vulkan", (P40S[0],)),
         "cuda-source": built(),

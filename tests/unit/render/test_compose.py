@@ -157,7 +157,8 @@ def test_failures_do_not_count_while_the_model_loads() -> None:
     found = service(plans.plan(start_period_s=1234, container_port=9999))["healthcheck"]
 
     assert found["start_period"] == "1234s"
-    assert found["start_interval"] == "200ms"
+    assert found["start_interval"] == "2s"
+    assert service(plans.plan(start_period_s=120))["healthcheck"]["start_interval"] == "200ms"
     assert found["test"][:2] == ["CMD", "curl"]
     assert found["test"][-1] == "http://127.0.0.1:9999/health"
 

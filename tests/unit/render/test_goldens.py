@@ -18,12 +18,14 @@ from tests.unit.render import plans
 GOLDEN = Path(__file__).parents[2] / "golden"
 TARGETS = plans.targets()
 BUILT = sorted(name for name, plan in TARGETS.items() if plan.image.source == "build")
-# Content addresses that the linter takes for tags, images before they are pinned, and what the plan asked for aloud.
+# Content addresses that the linter takes for tags, images before they are pinned, what the plan asked for aloud, and
+# scratch space from which compiled kernels are loaded.
 EXPECTED_FINDINGS = {
     "cpu-debian": {"CL-0019"},
     "cuda-source": {"CL-0019"},
     "debian-build": {"CL-0019"},
     "exposed": {"CL-0005"},
+    "vllm-copies": {"CL-0022"},
 }
 FORBIDDEN = {"privileged", "network_mode", "pid", "ipc", "uts", "userns_mode", "cap_add", "env_file", "gpus", "build"}
 

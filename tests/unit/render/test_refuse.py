@@ -108,3 +108,20 @@ def test_words_that_name_an_engine_or_a_plan() -> None:
     refused(plans.plan(engine="a\nb"), "engine")
     refused(plans.plan(plan_hash="x\n# y"), "plan_hash")
     refused(plans.plan(image=plans.image("a\nb")), "image.profile")
+
+
+@pytest.mark.parametrize("path", ["", "/", "key.yaml", "/srv/../etc/shadow"])
+def test_a_key_file_of_settings_that_is_not_absolute(path: str) -> None:
+    refused(plans.plan(key_config=path), "key_config")
+
+
+@pytest.mark.parametrize("folder", ["", "/", "tmp", "/tmp:exec", "/a/../b", "/a b"])
+def test_a_writable_folder_that_could_say_more(folder: str) -> None:
+    refused(plans.plan(writable=(folder,)), "writable")
+
+
+def test_what_a_container_is_given_is_of_its_kind() -> None:
+    refused(plans.plan(shm_mib=0), "shm_mib")
+    refused(plans.plan(ulimits={"mem lock": 1}), "ulimits")
+    refused(plans.plan(key_variable="A-B"), "key_variable")
+    refused(plans.plan(launcher=("python3\x00",)), "launcher")

@@ -1,0 +1,32 @@
+"""What an engine profile says of the gateway before it must be readable: routes, a reason, folders and files."""
+
+import re
+from collections.abc import Iterator
+
+from deployer.catalog.pattern import Problem, blanks, repeated
+from deployer.types import EngineProfile
+
+_ROUTE = re.compile(r"(GET|POST) (/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
+_FILE = re.compile(r"[A-Z][A-Za-z]{1,30}")
+_MODELS = "GET /v1/models"
+
+
+def gateway_problems(engine: EngineProfile) -> Iterator[Problem]:
+    """Problems of `gateway`, `files` and `store`."""
+    for name in engine.files:
+        if not _FILE.fullmatch(name):
+            yield f"files/{name}", "not a name such as Modelfile"
+    if engine.store is not None and not any(engine.store == folder for folder in engine.writable):
+        yield "store", f"not in writable: {engine.store!r}"
+    front = engine.gateway
+    if front is None:
+        if engine.key == "none":
+            yield "gateway", "an engine without a key needs one"
+        return
+    yield from blanks("gateway", {"why": front.why, "source": front.source})
+    yield from repeated("gateway/routes", "", front.routes)
+    for index, route in enumerate(front.routes):
+        if not _ROUTE.fullmatch(route):
+            yield f"gateway/routes/{index}", f"not METHOD /path: {route!r}"
+    if _MODELS not in front.routes:
+        yield "gateway/routes", f"{_MODELS} is missing"
