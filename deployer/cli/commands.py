@@ -10,6 +10,7 @@ from deployer import __version__
 VERBS = {
     "probe": "what is true of this host",
     "plan": "decide and show; touch nothing",
+    "fit": "what fits: quantization, context and devices, and by how much",
     "engines": "every engine and image against this host",
     "render": "write the files for review",
     "up": "fetch, start, verify, record",
@@ -19,12 +20,18 @@ VERBS = {
     "history": "releases of a deployment",
     "rollback": "serve with an earlier healthy release",
     "check": "capability checks on a live server",
+    "adopt": "take a running server that is not ours into status, check and connect",
     "connect": "paste-ready settings for clients",
     "images": "images verified on this host",
     "models": "the catalog, and what was downloaded",
+    "config": "what holds for every deployment, and who said it",
     "docs": "what we know of an engine, with sources",
     "completion": "shell completion script",
 }
+
+
+CONFIGURED = ("plan", "fit", "render", "up")
+"""Verbs whose flags have defaults from the environment and from `config.yaml`."""
 
 
 class Verbs(click.Group):
@@ -59,9 +66,16 @@ class Verbs(click.Group):
 
 @click.command(
     cls=Verbs,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "DEPLOYER"},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: deployer plan smollm2-135m-instruct",
 )
 @click.version_option(__version__, prog_name="deployer", message="%(prog)s %(version)s")
-def group() -> None:
+@click.pass_context
+def group(ctx: click.Context) -> None:
     """Serve an LLM on the hardware you have: plan, then up."""
+    verb = ctx.invoked_subcommand
+    if verb in CONFIGURED:
+        from deployer.paths import home
+        from deployer.workflow import configuration
+
+        ctx.default_map = {verb: configuration.flags(configuration.said(home()))}

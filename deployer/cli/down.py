@@ -1,5 +1,7 @@
 """`deployer down`."""
 
+from pathlib import Path
+
 import click
 
 from deployer.cli import options, output
@@ -7,18 +9,30 @@ from deployer.paths import home
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("names", metavar="[NAME]", nargs=-1)
+@options.declared
 @options.assume_yes
 @options.dry_run
 @options.as_json
-def command(*, name: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Stop and remove a deployment's server. Its releases, key, model and verified image stay."""
+@click.pass_context
+def command(
+    ctx: click.Context, /, *, names: tuple[str, ...], file: Path | None, yes: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Stop and remove a deployment's server. Its releases, key, model and verified image stay.
+
+    A server that was adopted is only forgotten.
+    """
+    del yes
+    if file is not None:
+        from deployer.cli import several
+
+        several.down(several.wish(ctx, file, names), dry_run=dry_run, as_json=as_json)
+        return
     from deployer.workflow import lifecycle
 
-    del yes
-    deployment = lifecycle.chosen(home(), name)
+    deployment = lifecycle.chosen(home(), options.one(ctx, names, "NAME") if names else None)
     if dry_run:
-        click.echo(f"would stop {deployment}", err=True)
+        click.echo(f"would {'forget' if lifecycle.is_adopted(home(), deployment) else 'stop'} {deployment}", err=True)
         return
     stopped = lifecycle.down(home(), deployment, output.Progress(quiet=as_json))
     if as_json:

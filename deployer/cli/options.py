@@ -14,6 +14,8 @@ from deployer.types import Plan, Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LOOPBACK = "127.0.0.1"
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 assume_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; do nothing.")
@@ -24,8 +26,15 @@ host_file = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Decide for the host of this file (from `probe --json`).",
 )
+declared = click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="All deployments that this deployer.yaml declares, or those of it that are named.",
+)
 
-_REQUEST = (
+_SIZE = (
     click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="People served at once."),
     click.option("--context", type=click.IntRange(256), help="Tokens per conversation (default: up to 8192)."),
     click.option(
@@ -38,14 +47,20 @@ _REQUEST = (
     click.option("--engine", help="Only this engine."),
     click.option("--quant", "quantization", help="Only this quantization, e.g. Q4_K_M."),
     click.option("--gpus", help="Only these GPUs (`0,1`), or `none`."),
-    click.option("--name", help="Name of the deployment and of the served model."),
+    click.option("--kv-type", help="Keys and values in exactly this type, e.g. f16, q8_0, fp8."),
+    click.option("--slots", type=click.IntRange(1, 4096), help="Exactly this many conversations at once."),
     click.option(
         "--runtime",
         type=click.Choice(["compose", "process"]),
         help="How to run it (default: compose where it answers).",
     ),
     click.option("--image", help="Only this image of the engine, e.g. `server-cuda`; `server=REF` takes it from REF."),
-    click.option("--address", default="127.0.0.1", show_default=True, help="Address to publish on."),
+)
+
+_REQUEST = (
+    *_SIZE,
+    click.option("--name", help="Name of the deployment and of the served model."),
+    click.option("--address", default=LOOPBACK, show_default=True, help="Address to publish on."),
     click.option("--port", type=click.IntRange(1024, 65535), help="Port to publish (default: 8000 or the next free)."),
     click.option(
         "--allow-vulnerable",
@@ -66,23 +81,32 @@ def request_options(function: F) -> F:
     return function
 
 
+def size_options(function: F) -> F:
+    """The flags on which it depends whether a model fits."""
+    for option in reversed(_SIZE):
+        function = option(function)
+    return function
+
+
 def make_request(
     model: str,
     *,
     gpus: str | None,
-    image: str | None,
-    engine_args: tuple[str, ...],
+    image: str | None = None,
+    engine_args: tuple[str, ...] = (),
+    kv_type: str | None = None,
     **rest: Any,
 ) -> Request:
     """Request from click's values."""
     profile, _, reference = (image or "").partition("=")
-    check_address(rest["address"])
+    check_address(rest.get("address", LOOPBACK))
     return Request(
         model=model,
         gpus=parse_gpus(gpus),
         image=profile or None,
         image_reference=reference or None,
         engine_args=engine_args,
+        kv_type=None if kv_type is None else kv_type.lower(),
         **rest,
     )
 
@@ -108,12 +132,30 @@ def parse_gpus(text: str | None) -> tuple[int, ...] | None:
         raise BadInputError(f"--gpus {text}: not a list of GPU indexes", hint="--gpus 0,1 or --gpus none") from None
 
 
+def overrides(ctx: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
+    """What the command line itself says of a request, by field; the environment and files are left out."""
+    names = {option.name or "" for option in given(ctx)}
+    if "image" in names:
+        names.add("image_reference")
+    made = make_request("", **flags) if names else None
+    return {name: getattr(made, name) for name in sorted(names)}
+
+
+def one(ctx: click.Context, words: tuple[str, ...], metavar: str) -> str:
+    """The one word that a verb without `-f` needs."""
+    if not words:
+        raise click.UsageError(f"Missing argument '{metavar}'.", ctx)
+    if len(words) > 1:
+        raise click.UsageError(f"Got unexpected extra argument ({' '.join(words[1:])})", ctx)
+    return words[0]
+
+
 def given(ctx: click.Context) -> list[click.Option]:
-    """The request's options that stand on the command line (or in the environment)."""
+    """The request's options that stand on the command line."""
     names = {"model", "target_name", "json", "as_json"}
     fields = set(Request.__struct_fields__) - names
     found = (option for option in ctx.command.params if isinstance(option, click.Option) and option.name in fields)
-    return [option for option in found if ctx.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT]
+    return [option for option in found if ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE]
 
 
 def retold(ctx: click.Context, model: str) -> str:

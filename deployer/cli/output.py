@@ -17,6 +17,12 @@ def document(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
+def document_line(value: object) -> None:
+    """One JSON document on one line of stdout, sent at once: for those who read along."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
 def failure(error: DeployerError, *, as_json: bool) -> None:
     """What happened and why, the last log lines where there are any, and the next command."""
     if as_json:

@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from deployer.cli import options, output, show
 from deployer.errors import NoFitError
 from deployer.paths import home
+from deployer.types import Plan
 
 
 @click.command()
-@click.argument("model")
+@click.argument("words", metavar="MODEL", nargs=-1)
+@options.declared
 @options.request_options
 @options.host_file
 @click.option("--explain", is_flag=True, help="Also every runner-up and every refusal, with its reason.")
@@ -23,7 +26,8 @@ def command(
     ctx: click.Context,
     /,
     *,
-    model: str,
+    words: tuple[str, ...],
+    file: Path | None,
     host_file: Path | None,
     explain: bool,
     out: Path | None,
@@ -36,21 +40,52 @@ def command(
     MODEL is a catalog name, hf:org/repo[@revision][:file], a path to a .gguf file or a model folder, or
     package:module/file.
     """
+    shown = _Shown(explain=explain, out=out, as_json=as_json)
+    if file is not None:
+        from deployer.cli import several
+
+        made = _several(ctx, several.wish(ctx, file, words, flags), file, host_file, shown)
+    else:
+        made = (_one(ctx, options.one(ctx, words, "MODEL"), flags, host_file, shown),)
+    if detailed_exitcode:
+        from deployer.workflow import review
+
+        if any(review.would_change(item, home()) for item in made):
+            ctx.exit(2)
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """How a plan is shown and kept."""
+
+    explain: bool
+    out: Path | None
+    as_json: bool
+
+
+def _one(ctx: click.Context, model: str, flags: dict[str, Any], host_file: Path | None, shown: _Shown) -> Plan:
     from deployer.workflow import planning, review
 
     request = options.make_request(model, **flags)
     try:
         made = planning.plan(request, home(), host_file=host_file)
     except NoFitError as error:
-        show.refusals(error, explain=explain)
+        show.refusals(error, explain=shown.explain)
         raise
     made = review.with_registry_news(made, ask=host_file is None)
-    if out is not None:
-        review.save(made, out)
-    if as_json:
+    if shown.out is not None:
+        review.save(made, shown.out)
+    if shown.as_json:
         output.document(made)
-    else:
-        again = f"deployer up {out}" if out else f"deployer up {options.retold(ctx, model)}"
-        show.plan(made, explain=explain, following=f"on that host: {again}" if host_file else again)
-    if detailed_exitcode and review.would_change(made, home()):
-        ctx.exit(2)
+        return made
+    again = f"deployer up {shown.out}" if shown.out else f"deployer up {options.retold(ctx, model)}"
+    show.plan(made, explain=shown.explain, following=f"on that host: {again}" if host_file else again)
+    return made
+
+
+def _several(ctx: click.Context, asked: Any, file: Path, host_file: Path | None, shown: _Shown) -> tuple[Plan, ...]:
+    from deployer.cli import several
+
+    if shown.out is not None:
+        raise click.UsageError("--out keeps the plan of one model; what -f declares is planned again by `up -f`", ctx)
+    made = several.plan(asked, file=file, host_file=host_file, explain=shown.explain, as_json=shown.as_json)
+    return made.deployments

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
+from deployer.cli import show_history
 from deployer.cli.output import printable
 from deployer.errors import NoFitError
 from deployer.types import (
@@ -21,16 +22,19 @@ from deployer.types import (
 )
 
 BAR_WIDTH = 30
-ROUND_FROM = 10
 
 
-def plan(made: Plan, *, following: str, explain: bool = False, err: bool = False) -> None:
-    """The decision on one page; with `explain` also what else could run and every refusal."""
+def plan(made: Plan, *, following: str, explain: bool = False, err: bool = False, last: bool = True) -> None:
+    """The decision on one page; with `explain` also what else could run and every refusal.
+
+    `last`: nothing follows but what to do next.
+    """
     lines = [_title(made), *_facts(made), "", "memory", *(_bar(device) for device in made.memory.devices)]
     lines += _section("why", [f"- {reason}" for reason in made.reasons])
+    lines += _section("given up", [f"- {what}" for what in made.given_up])
     lines += _section("warnings", [f"! {warning}" for warning in made.warnings])
     lines += _explained(made) if explain else _not_explained(made)
-    lines += ["", f"next: {following}"]
+    lines += ["", f"next: {following}"] if last else []
     for line in lines:
         click.echo(printable(line), err=err)
 
@@ -66,14 +70,28 @@ def _placement(made: Plan) -> str:
 
 
 def _speed(made: Plan) -> str:
-    one, total = made.speed.decode_tokens_per_s, made.speed.total_tokens_per_s
-    if one is None or total is None:
-        return f"unknown ({made.speed.basis})"
-    return f"about {_rate(one)} tokens/s for one, {_rate(total)} in total ({made.speed.basis})"
+    """`about 40 to 60 tokens/s for one, …`: what is likely, because one number would promise too much."""
+    speed = made.speed
+    if speed.decode_tokens_per_s is None or speed.total_tokens_per_s is None:
+        return f"unknown ({speed.basis})"
+    one = _range(speed.decode_low, speed.decode_tokens_per_s, speed.decode_high)
+    total = _range(speed.total_low, speed.total_tokens_per_s, speed.total_high)
+    prompt = _range(speed.prompt_low, speed.prompt_tokens_per_s, speed.prompt_high)
+    users = f", {total} for {made.settings.slots} together" if made.settings.slots > 1 else ""
+    why = "; ".join(part for part in (speed.basis, speed.evidence) if part)
+    return f"about {one} tokens/s for one{users}, {prompt} of a prompt ({why})"
 
 
-def _rate(tokens_per_s: float) -> str:
-    return f"{tokens_per_s:.0f}" if tokens_per_s >= ROUND_FROM else f"{tokens_per_s:.1f}"
+def _range(low: float | None, middle: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "an unknown number" if middle is None else _two_digits(middle)
+    return f"{_two_digits(low)} to {_two_digits(high)}"
+
+
+def _two_digits(number: float) -> str:
+    """`1500`, `45`, `4.5`, `0.45`."""
+    rounded = float(f"{number:.2g}")
+    return f"{rounded:.0f}" if rounded.is_integer() else f"{rounded:g}"
 
 
 def _bar(device: DeviceMemory) -> str:
@@ -81,6 +99,8 @@ def _bar(device: DeviceMemory) -> str:
         f"weights {device.weights_mib}, KV cache {device.kv_cache_mib}, compute {device.compute_mib}, "
         f"overhead {device.overhead_mib}, margin {device.margin_mib}"
     )
+    if device.formula is not None:
+        parts += f"; corrected by {device.formula.measurements} measured here, {device.formula.total_mib} by formula"
     if device.available_mib is None:
         return f"  {device.device}: {device.total_mib} MiB, available unknown ({parts})"
     need = device.total_mib + device.margin_mib
@@ -214,6 +234,8 @@ def outcome(found: Outcome) -> None:
     verb = "serves" if found.changed else "serves already, nothing changed"
     click.echo(f"{click.style('✓', fg='green')} {found.name} {verb} (release {found.release}, {_image(found.image)})")
     click.echo(f"  base URL  {found.base_url}\n  model     {found.model}\n  key       in {found.key_file}")
+    for row in found.measured:
+        click.echo(f"  {show_history.line(row)}")
     click.echo(
         f"next: deployer connect {found.name} --for openai | deployer check {found.name} | deployer logs {found.name}"
     )
