@@ -131,7 +131,7 @@ def _best(found: Sequence[Contender], room: Room, engines: Sequence[str]) -> lis
     best = []
     for place in range(len(PLACES)):
         held = [item for item in found if _place(item.candidate) == place]
-        ways = {engine: _ways(engine, held) for engine, _ in forms.values()}
+        ways = {engine: _ways(engine, held, found) for engine, _ in forms.values()}
         for variant, (engine, weights) in forms.items():
             chosen = _first(variant, ways[engine], room)
             if chosen is not None:
@@ -139,14 +139,16 @@ def _best(found: Sequence[Contender], room: Room, engines: Sequence[str]) -> lis
     return sorted(best, key=lambda item: (item[0], item[1].candidate.engine.engine, -_size(item[1])))
 
 
-def _ways(engine: str, held: Sequence[Contender]) -> list[Candidate]:
-    """Every image of the engine on every set, the best first: a verified image, the profile's order, most memory.
+def _ways(engine: str, held: Sequence[Contender], found: Sequence[Contender]) -> list[Candidate]:
+    """Every image of the engine on every set held, the best first: a verified image, the profile's order, most memory.
 
     A plan tries no more GPUs than are enough; here an image is put on every set that some image of the engine is on.
     """
     own = [item for item in held if item.candidate.engine.engine == engine]
-    verified = {item.candidate.image.id for item in own if item.verified}
-    images = {item.candidate.image.id: item.candidate for item in own}
+    on_cpu = {item.candidate.on_cpu for item in own}
+    alike = [item for item in found if item.candidate.engine.engine == engine and item.candidate.on_cpu in on_cpu]
+    verified = {item.candidate.image.id for item in alike if item.verified}
+    images = {item.candidate.image.id: item.candidate for item in alike}
     sets = {
         (item.candidate.devices, item.candidate.data_parallel, item.candidate.pipeline_parallel): None for item in own
     }

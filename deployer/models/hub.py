@@ -17,6 +17,8 @@ TIMEOUT_S = 15.0
 _SIGN_IN = "set HF_TOKEN or run: hf auth login"
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # huggingface_hub reads it when it is imported
+
 
 def endpoint() -> str:
     """Address of the hub, without a slash at the end."""

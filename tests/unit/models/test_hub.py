@@ -1,6 +1,7 @@
 """The hub on 127.0.0.1, asked through the real huggingface_hub: what it says, and how it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,14 @@ def server(models: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.setenv("HF_TOKEN_PATH", "/nonexistent")
         yield running
+
+
+def test_the_hub_is_asked_for_the_model_and_nothing_else(server: HubServer, tmp_path: Path) -> None:
+    program = "from deployer.models import hub; hub.describe('org/one', None)"
+    environment = {**os.environ, "HF_HOME": str(tmp_path)}
+    environment.pop("HF_HUB_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True)
+    assert [seen.path for seen in server.seen] == ["/api/models/org/one"]
 
 
 def test_a_repository_is_described_with_its_hashes(server: HubServer, models: dict[str, bytes]) -> None:
