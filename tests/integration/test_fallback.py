@@ -164,8 +164,8 @@ def test_the_release_that_used_the_gpu_comes_back_with_7(host: Host) -> None:
 
 SLOW = {
     "llama.cpp": (("--image", "debian={image}"), "llama_context: constructing llama_context", "0.04"),
-    "vllm": (("--engine", "vllm", "--image", "cpu={image}"), "Started server process", "0.02"),
-    "sglang": (("--engine", "sglang", "--image", "xeon={image}"), "Started server process", "0.03"),
+    "vllm": (("--engine", "vllm", "--image", "cpu={image}"), "Started server process", "0.05"),
+    "sglang": (("--engine", "sglang", "--image", "xeon={image}"), "Started server process", "0.05"),
 }
 
 
