@@ -9,7 +9,7 @@ from deployer.catalog.check_exact import exact_problems
 from deployer.catalog.check_gateway import gateway_problems
 from deployer.catalog.check_image import image_problems
 from deployer.catalog.check_use import use_problems
-from deployer.catalog.pattern import CAPABILITY, GFX, VERSION, Problem, blanks, numbers, repeated
+from deployer.catalog.pattern import CAPABILITY, GFX, RELEASE, VERSION, Problem, blanks, numbers, repeated
 from deployer.catalog.words import METRICS, SETTINGS
 from deployer.types import EngineProfile, Flag, Measure, Quantization, QuantizationSupport
 
@@ -131,8 +131,8 @@ def _flag(flag: Flag) -> Iterator[Problem]:
         yield "/setting", f"{flag.setting!r} is not a setting, and has no fixed value; settings: {', '.join(SETTINGS)}"
     for key in ("since", "until"):
         version = getattr(flag, key)
-        if version is not None and not VERSION.match(version):
-            yield f"/{key}", f"not a version such as 0.20.0: {version!r}"
+        if version is not None and not (VERSION.match(version) or RELEASE.match(version)):
+            yield f"/{key}", f"not a version such as 0.20.0 or b11434: {version!r}"
     if flag.since and flag.until and numbers(flag.since) >= numbers(flag.until):
         yield "/until", "not after since"
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 SETTINGS: Mapping[str, str] = {
     "model": "path of the model file or folder, as the server sees it",
+    "projector": "path of the projector (mmproj) of a multimodal model, as the server sees it",
     "alias": "name of the model in the API",
     "host": "address to listen on",
     "port": "port to listen on",

@@ -76,6 +76,7 @@ CAUTIONS: tuple[Callable[[Case], str | None], ...] = (
     engine.widened_weights,
     hardware.slow_processor,
     engine.compute_cache,
+    engine.text_only,
     engine.user_overrides,
     engine.gated,
     hardware.driver_unknown,

@@ -2,6 +2,7 @@
 
 from deployer.decide.case import LOOPBACK, Case, is_loopback
 from deployer.decide.command import overridden
+from deployer.decide.flags import served_projector
 from deployer.decide.front import has_gateway
 from deployer.decide.rules_container import repair_injection
 from deployer.decide.rules_image import open_advisories, safe_from
@@ -95,6 +96,19 @@ def compute_cache(case: Case) -> str | None:
     if not part.why.startswith("the driver compiles"):
         return None
     return "the first start takes minutes longer: the driver compiles the image's PTX for the GPU, once"
+
+
+def text_only(case: Case) -> str | None:
+    """A projector lies beside the model, and this engine takes none."""
+    candidate = case.candidate
+    if candidate.variant.projector is None or case.request.workload == "embedding":
+        return None
+    if served_projector(candidate, case.request) is not None:
+        return None
+    return (
+        f"{candidate.engine.engine} is not told of the projector beside the model: {case.model.name} is served for "
+        "text only, and no request may hold a picture"
+    )
 
 
 def user_overrides(case: Case) -> str | None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from deployer.decide.candidates import Candidate
 from deployer.decide.capability import cuda_of, driver_of
+from deployer.decide.flags import flags_of
 from deployer.decide.host import is_tegra
 from deployer.decide.score import Option
 from deployer.decide.values import settings_values
-from deployer.decide.version import numbers, older
+from deployer.decide.version import numbers
 from deployer.errors import BadInputError, ProfileError
 from deployer.types import EngineProfile, Flag, HostFacts, Request, Site
 
@@ -105,17 +106,6 @@ def _placed(word: str, values: Mapping[str, str | bool | None]) -> str:
         if isinstance(value, str):
             word = word.replace(name, value)
     return word
-
-
-def flags_of(candidate: Candidate) -> tuple[Flag, ...]:
-    """Flags that this version of the engine has; all of them where it cannot be compared."""
-    return tuple(flag for flag in candidate.engine.flags if _has(candidate.version, flag))
-
-
-def _has(version: str, flag: Flag) -> bool:
-    early = flag.since is not None and older(version, flag.since) is True
-    late = flag.until is not None and older(version, flag.until) is False
-    return not early and not late
 
 
 def key_variable(candidate: Candidate) -> str | None:

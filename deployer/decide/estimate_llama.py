@@ -7,6 +7,7 @@ reads few of them, so that costs less than leaving whole layers there.
 from collections.abc import Callable, Iterable
 
 from deployer.decide.candidates import Candidate
+from deployer.decide.flags import served_projector
 from deployer.decide.llama.overhead import gpu_overhead
 from deployer.decide.memory import MIB, Load, make_load, margin_parts
 from deployer.decide.placement import Placement, all_on_gpus, experts_on_host, on_host, partly_on_gpus
@@ -48,7 +49,7 @@ def size(
     """
 
     def fitting(offer: Offer, way: Way) -> Sizing | None:
-        load = _load(candidate.engine, model, weights, offer, request)
+        load = _load(candidate, model, weights, offer, request)
         if too_large(candidate, load, beside=0 if way is all_layers else host_available_mib(host)):
             return None
         placed = next((placement for placement in way(candidate, host, load) if placement.memory.fits), None)
@@ -66,7 +67,7 @@ def size(
     last, ways = every[-1], [way for way in ways_of(candidate) if way is not few_experts or weights.expert_share]
     found = [sizing for way in ways if (sizing := best(way)) is not None]
     if not found:
-        smallest = _load(candidate.engine, model, weights, last, request)
+        smallest = _load(candidate, model, weights, last, request)
         tried = [placement for way in ways for placement in way(candidate, host, smallest)]
         return Shortage(min((worst(placement.memory.devices) for placement in tried), key=missing), last)
     return tuple(found)
@@ -109,7 +110,8 @@ def _first(found: Iterable[Sizing | None]) -> Sizing:
     return next(item for item in found if item is not None)
 
 
-def _load(engine: EngineProfile, model: ModelSpec, weights: Weights, offer: Offer, request: Request) -> Load:
+def _load(candidate: Candidate, model: ModelSpec, weights: Weights, offer: Offer, request: Request) -> Load:
+    engine = candidate.engine
     return make_load(
         model.architecture,
         weights,
@@ -119,6 +121,7 @@ def _load(engine: EngineProfile, model: ModelSpec, weights: Weights, offer: Offe
         micro_batch=engine.batch or MICRO_BATCH,
         embedding=request.workload == "embedding",
         gpu_reserve_mib=engine.gpu_reserve_mib,
+        projector=served_projector(candidate, request),
     )
 
 

@@ -17,6 +17,7 @@ _IF_SAID = ("key_config", "launcher", "files", "store", "gateway")
 
 _IMAGE = ("profile", "accelerator", "recipe", "digest", "image_id", "dockerfile", "build_args", "ptx_only")
 _MODEL = ("ref", "format", "quantization", "files", "path")
+_MODEL_IF_SAID = ("projector",)
 
 
 def plan_hash(plan: Plan) -> str:
@@ -30,7 +31,10 @@ def plan_hash(plan: Plan) -> str:
         **{field: document[field] for field in _RUNS},
         **{field: document[field] for field in _IF_SAID if document[field]},
         "image": {field: document["image"][field] for field in _IMAGE},
-        "model": {field: document["model"][field] for field in _MODEL},
+        "model": {
+            **{field: document["model"][field] for field in _MODEL},
+            **{field: document["model"][field] for field in _MODEL_IF_SAID if document["model"][field]},
+        },
     }
     text = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

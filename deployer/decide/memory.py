@@ -14,7 +14,7 @@ from deployer.decide.llama.cache import kv_bytes, states
 from deployer.decide.llama.settings import PADDING
 from deployer.decide.llama.traits import VERIFIED
 from deployer.decide.weights import Basis, Weights
-from deployer.types import Accelerator, Architecture, DeviceMemory
+from deployer.types import Accelerator, Architecture, DeviceMemory, Projector
 
 MIB = 1024 * 1024
 
@@ -71,6 +71,7 @@ def make_load(
     micro_batch: int = 512,
     embedding: bool = False,
     gpu_reserve_mib: int = 0,
+    projector: Projector | None = None,
 ) -> Load:
     """Serving `slots` conversations of `context` tokens, each with cells of its own, padded to 256."""
     settings = LlamaSettings(
@@ -82,6 +83,7 @@ def make_load(
         embedding=embedding,
         repack=True,
         gpu_reserve_mib=gpu_reserve_mib,
+        projector=projector,
     )
     return Load(architecture, weights, settings)
 
@@ -97,8 +99,11 @@ def memory_of(load: Load, settings: LlamaSettings, names: Sequence[tuple[str, in
 
 
 def device_memory(name: str, made: DeviceBuffers, *, load: Load, available_mib: int | None) -> DeviceMemory:
-    """The parts in whole MiB, rounded up, their sum and its margin. The output buffer counts as work."""
-    sizes = (made.weights, made.kv + made.state, made.compute + made.output, made.overhead)
+    """The parts in whole MiB, rounded up, their sum and its margin. The output buffer counts as work.
+
+    A projector counts as overhead: the log's buffers and `llama-fit-params` tell nothing of it.
+    """
+    sizes = (made.weights, made.kv + made.state, made.compute + made.output, made.overhead + made.projector)
     weights, kept, compute, overhead = (math.ceil(size / MIB) for size in sizes)
     total = weights + kept + compute + overhead
     return DeviceMemory(

@@ -14,6 +14,7 @@ import msgspec
 from deployer.decide.candidates import Device
 from deployer.decide.llama.buffers import copied_input_bytes, experts_away, gpu_compute
 from deployer.decide.llama.overhead import gpu_overhead
+from deployer.decide.llama.projector import projector_bytes
 from deployer.decide.memory import MIB, Load, margin_parts, memory_of
 from deployer.types import Accelerator, MemoryPlan
 
@@ -127,7 +128,13 @@ def _rooms(
     margin, part = margin_parts(load.weights.basis, verified=load.verified)
     free = [device.gpu.memory_free_mib for device in devices]
     known = [_EVEN if None in free else size or 0 for size in free]
-    return [max(int((size - margin) * MIB / (1 + part)) - fixed - _ROUNDING, 0) for size in known]
+    projector = load.settings.projector
+    reading = 0 if projector is None else projector_bytes(projector, load.settings.cells).device
+    taken = (fixed + reading, *(fixed for _ in known[1:]))
+    return [
+        max(int((size - margin) * MIB / (1 + part)) - beside - _ROUNDING, 0)
+        for size, beside in zip(known, taken, strict=True)
+    ]
 
 
 def _balanced(sums: Sequence[int], rooms: Sequence[int]) -> tuple[int, ...]:

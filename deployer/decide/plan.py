@@ -10,6 +10,7 @@ from deployer.decide.case import LOOPBACK, Case, is_loopback
 from deployer.decide.cautions import warnings as cautions
 from deployer.decide.choose import Considered, Ranked, consider
 from deployer.decide.command import command, environment, files, key_config, key_variable, launcher, setup
+from deployer.decide.flags import served_projector
 from deployer.decide.front import front, has_gateway, health_of
 from deployer.decide.given_up import given_up
 from deployer.decide.hashing import plan_hash
@@ -134,7 +135,7 @@ def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[st
         engine=engine.engine,
         engine_version=_version(option),
         image=plan_image(candidate.image, candidate.devices, option.source),
-        model=_plan_model(option, site, case.model),
+        model=_plan_model(option, site, case.model, request),
         devices=tuple(_plan_device(device.gpu, host) for device in candidate.devices),
         settings=option.sizing.settings,
         command=command(option, request, site),
@@ -223,7 +224,8 @@ def _version(option: Option) -> str:
     return entry.engine_version if entry is not None else option.candidate.image.version
 
 
-def _plan_model(option: Option, site: Site, model: ModelSpec) -> PlanModel:
+def _plan_model(option: Option, site: Site, model: ModelSpec, request: Request) -> PlanModel:
+    projector = served_projector(option.candidate, request)
     variant, weights = option.candidate.variant, option.sizing.weights
     size = variant.size_bytes if variant.size_bytes is not None else weights.layout.total_bytes
     _, _, revision = variant.source.partition("@")
@@ -238,6 +240,7 @@ def _plan_model(option: Option, site: Site, model: ModelSpec) -> PlanModel:
         name=site.name,
         architecture=model.architecture.name,
         parameters=model.parameters,
+        projector=None if projector is None else projector.path,
     )
 
 

@@ -1,6 +1,7 @@
 """What a plan decides, in the words that profiles use for it (`model`, `context_total`, `gpu_memory_fraction`)."""
 
 from deployer.decide.candidates import Candidate
+from deployer.decide.flags import served_projector
 from deployer.decide.score import Option
 from deployer.types import Accelerator, EngineProfile, Request, Site
 
@@ -25,6 +26,7 @@ def settings_values(option: Option, request: Request, site: Site) -> dict[str, s
     embedding = request.workload == "embedding"
     return {
         "model": model_place(candidate) if inside else candidate.variant.path,
+        "projector": projector_place(candidate, request),
         "alias": site.name,
         "host": ANY_ADDRESS if inside else request.address,
         "port": str(candidate.engine.container_port if inside else site.port),
@@ -102,6 +104,14 @@ NAMED = {"tgi": ("awq", "gptq", "fp8")}
 def model_place(candidate: Candidate) -> str:
     """Where the container has the model: a GGUF file below the mounted folder, any other as that folder itself."""
     return f"{MODEL_FOLDER}/{model_file(candidate)}" if candidate.variant.format == "gguf" else MODEL_FOLDER
+
+
+def projector_place(candidate: Candidate, request: Request) -> str | None:
+    """Where the server has the projector, below the same folder as the model; None where it has none."""
+    projector = served_projector(candidate, request)
+    if projector is None:
+        return None
+    return f"{MODEL_FOLDER}/{projector.path.rpartition('/')[2]}" if candidate.runtime == "compose" else projector.path
 
 
 def model_file(candidate: Candidate) -> str:

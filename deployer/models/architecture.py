@@ -62,7 +62,12 @@ def architecture_name(header: GgufHeader) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", name):
         raise _broken(header, f"general.architecture is {_shown(name)}")
     kind = header.metadata.get("general.type", "model")
-    if name in {"clip", "imatrix"} or kind not in {"model", ""}:
+    if name == "clip":
+        raise ModelFileError(
+            f"{header.label}: is no language model but 'clip': the projector of one, which reads pictures or sound",
+            hint="name the .gguf file of the model; the projector in its folder is found by itself",
+        )
+    if name == "imatrix" or kind not in {"model", ""}:
         raise ModelFileError(
             f"{header.label}: is no language model but {printable(str(kind if kind != 'model' else name))!r}",
             hint="give the model's own .gguf file",

@@ -64,5 +64,10 @@ def model_name(name: str) -> str:
 
 
 def _is_companion(name: str) -> bool:
+    return is_projector(name) or "imatrix" in name.rpartition("/")[2].lower()
+
+
+def is_projector(name: str) -> bool:
+    """Whether a file name is one of a projector (`mmproj-F16.gguf`, `model-mmproj.gguf`)."""
     last = name.rpartition("/")[2].lower()
-    return "mmproj" in last or "imatrix" in last
+    return "mmproj" in last and last.endswith(".gguf")

@@ -7,8 +7,9 @@ import msgspec
 
 from deployer.errors import BadInputError, ModelFileError
 from deployer.models import architecture, gguf, hf_config
-from deployer.models.gguf_names import gguf_sets, model_name, part_names
+from deployer.models.gguf_names import gguf_sets, is_projector, model_name, part_names
 from deployer.models.names import printable, slug
+from deployer.models.projector import projector_beside
 from deployer.models.reference import FORMS, PackageReference
 from deployer.models.safetensors_files import folder_weights
 from deployer.models.selection import model_files
@@ -28,7 +29,17 @@ def from_path(path: Path) -> ModelSpec:
     files = part_names(path.name)
     # A link (as the cache of huggingface_hub makes them) is followed, so that mounting the file's folder works.
     found = (path.resolve(),) if len(files) == 1 else tuple(path.parent.resolve() / name for name in files)
-    return gguf_spec(found, names=files, source=str(found[0]))
+    # A projector lies beside the link, not beside what it leads to.
+    return with_projector(gguf_spec(found, names=files, source=str(found[0])), path.parent.resolve())
+
+
+def with_projector(spec: ModelSpec, folder: Path) -> ModelSpec:
+    """The spec with the projector that lies in `folder`, if there is one for this model."""
+    found = projector_beside(folder, spec.architecture.embedding)
+    if found is None:
+        return spec
+    variants = tuple(msgspec.structs.replace(variant, projector=found) for variant in spec.variants)
+    return msgspec.structs.replace(spec, variants=variants)
 
 
 def from_package(reference: PackageReference) -> ModelSpec:
@@ -67,7 +78,8 @@ def from_folder(folder: Path) -> ModelSpec:
     label = printable(str(folder), 200)
     if len(sets) == 1:
         files = next(iter(sets.values()))
-        return gguf_spec(tuple(folder / name for name in files), names=files, source=str(folder / files[0]))
+        spec = gguf_spec(tuple(folder / name for name in files), names=files, source=str(folder / files[0]))
+        return with_projector(spec, folder)
     if sets:
         raise BadInputError(
             f"{label} holds {len(sets)} GGUF models: {printable(', '.join(sets), 300)}", hint="name one of the files"
@@ -206,5 +218,10 @@ def _no_model(label: str, names: Sequence[str]) -> BadInputError:
             f"{label}: the weights are pickle files ({printable(', '.join(pickles[:3]), 200)}), which can run code"
             " when they are loaded",
             hint="use the safetensors or GGUF files of this model",
+        )
+    if projectors := [name for name in names if is_projector(name)]:
+        return BadInputError(
+            f"{label}: {printable(projectors[0])} is a projector (it reads pictures for a model), and no model is here",
+            hint="put the model's own .gguf file into this folder",
         )
     return BadInputError(f"{label}: neither a GGUF file, nor config.json with *.safetensors files", hint=FORMS)

@@ -167,13 +167,18 @@ def _volumes(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _model_mounts(plan: Plan) -> dict[str, str]:
-    """Path in the container to path on the host: the file, every part of a split GGUF, or the whole folder."""
+    """Path in the container to path on the host: the file, every part of a split GGUF, or the whole folder.
+
+    A projector is mounted beside the file.
+    """
     path = plan.model.path.rstrip("/")
     if not path.endswith(".gguf"):
         return {_MODELS: path}
     folder, _, file = path.rpartition("/")
     parts = [part.rpartition("/")[2] for part in plan.model.files] if len(plan.model.files) > 1 else [file]
-    return {f"{_MODELS}/{part}": f"{folder}/{part}" for part in parts}
+    projector = plan.model.projector
+    reading = {} if projector is None else {f"{_MODELS}/{projector.rpartition('/')[2]}": projector}
+    return {f"{_MODELS}/{part}": f"{folder}/{part}" for part in parts} | reading
 
 
 def _keeps_cache(plan: Plan) -> bool:

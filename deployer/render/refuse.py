@@ -44,6 +44,7 @@ def refuse_unsafe(plan: Plan) -> None:
 def _refuse_paths(plan: Plan) -> None:
     paths = [("model.path", plan.model.path), ("key_file", plan.key_file)]
     paths += [] if plan.key_config is None else [("key_config", plan.key_config)]
+    paths += [] if plan.model.projector is None else [("model.projector", plan.model.projector)]
     for field, path in paths:
         if not path.startswith("/") or not path.strip("/") or ".." in path.split("/"):
             raise _refusal(field, path, "is not an absolute path to a file or folder")
@@ -101,6 +102,7 @@ def _names(plan: Plan) -> Iterator[tuple[str, str]]:
     model = plan.model
     yield from (("model.ref", model.ref), ("model.path", model.path), ("key_file", plan.key_file))
     yield "key_config", plan.key_config or ""
+    yield "model.projector", plan.model.projector or ""
     yield "model.quantization", model.quantization
     yield from (("model.files", file) for file in model.files)
     yield from (("devices.name", device.name) for device in plan.devices if device.name is not None)

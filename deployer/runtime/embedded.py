@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="deployer.runtime.embedded", allow_abbrev=False, add_help=False)
     made.add_argument("-m", "--model", required=True)
     made.add_argument("-a", "--alias", default="")
+    made.add_argument("-mm", "--mmproj", default="")
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, required=True)
     made.add_argument("--api-key-file", type=Path)
@@ -87,6 +88,7 @@ def _add_switches(made: argparse.ArgumentParser) -> None:
 def fill(params: Any, arguments: argparse.Namespace, keys: list[str]) -> None:
     """Write the parsed flags into `xllamacpp.CommonParams`."""
     params.model.path = arguments.model
+    params.mmproj.path = arguments.mmproj
     params.model_alias = {alias for alias in arguments.alias.split(",") if alias}
     params.hostnames = [arguments.host]
     params.port = arguments.port

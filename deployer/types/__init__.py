@@ -56,6 +56,7 @@ from deployer.types.profile import (
     QuantizationSupport,
     Strength,
 )
+from deployer.types.projector import Projector
 from deployer.types.record import (
     Adopted,
     Check,
@@ -145,6 +146,7 @@ __all__ = [
     "PlanRequest",
     "Presence",
     "Processor",
+    "Projector",
     "Quantization",
     "QuantizationSupport",
     "Rejection",

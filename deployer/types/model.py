@@ -3,6 +3,7 @@
 import functools
 
 from deployer.types._value import ModelFormat, RuntimeName, Value, Workload, Written
+from deployer.types.projector import Projector
 
 
 class Architecture(Written, frozen=True, kw_only=True, cache_hash=True):
@@ -229,7 +230,8 @@ class ModelVariant(Value, frozen=True, kw_only=True, cache_hash=True):
 
     `source` is a reference that can be fetched (`hf:org/repo[@revision]`, `package:module/file`, an absolute path);
     `path` is where its file (or folder) is on this machine, or will be after fetching; `present` tells whether its
-    bytes are there now; `weights` is exact, from the file itself, or None where the layout has to be computed.
+    bytes are there now; `weights` is exact, from the file itself, or None where the layout has to be computed;
+    `projector` reads pictures for it.
     """
 
     format: ModelFormat
@@ -241,6 +243,7 @@ class ModelVariant(Value, frozen=True, kw_only=True, cache_hash=True):
     weights: WeightLayout | None = None
     path: str | None = None
     present: bool | None = None
+    projector: Projector | None = None
 
 
 class ModelSpec(Value, frozen=True, kw_only=True):

@@ -39,7 +39,10 @@ class PlanImage(Value, frozen=True, kw_only=True):
 
 
 class PlanModel(Value, frozen=True, kw_only=True):
-    """The model of a plan. `path` is the file (or folder) on this host that is mounted read-only."""
+    """The model of a plan. `path` is the file (or folder) on this host that is mounted read-only.
+
+    `projector`: the file on this host that reads pictures for it.
+    """
 
     ref: str
     revision: str | None
@@ -51,6 +54,7 @@ class PlanModel(Value, frozen=True, kw_only=True):
     name: str
     architecture: str | None = None
     parameters: int | None = None
+    projector: str | None = None
 
 
 class PlanDevice(Value, frozen=True, kw_only=True):

@@ -73,7 +73,8 @@ def _model_readable(plan: Plan) -> None:
     uid = int(plan.container_user.split(":")[0])
     if plan.runtime != "compose" or uid in (0, os.geteuid()):
         return
-    unreadable = next((file for file in _files(path) if not file.stat().st_mode & 0o004), None)
+    files = (*_files(path), *([] if plan.model.projector is None else [Path(plan.model.projector)]))
+    unreadable = next((file for file in files if not file.stat().st_mode & 0o004), None)
     if unreadable is not None:
         raise PreconditionError(
             f"{unreadable} cannot be read by the server, which runs as user {uid}", hint=f"chmod o+r {unreadable}"

@@ -13,6 +13,7 @@ import msgspec
 from deployer.decide.llama.cache import half_bytes, kv_bytes, states
 from deployer.decide.llama.compute import Part, graph_bytes, inputs_bytes, representatives
 from deployer.decide.llama.overhead import gpu_overhead, host_overhead
+from deployer.decide.llama.projector import projector_bytes
 from deployer.decide.llama.settings import FEW_OUTPUTS, RESERVED_HALVES, Buffers, DeviceBuffers, LlamaSettings
 from deployer.decide.llama.traits import traits
 from deployer.decide.weights import expert_share, layer_elements
@@ -36,7 +37,21 @@ def buffers(architecture: Architecture, layout: WeightLayout, settings: LlamaSet
         end = start + count
         gpus.append(_gpu(architecture, layout, settings, (first, start, end), kept))
         start = end
-    return Buffers(gpus=tuple(gpus), host=_host(architecture, layout, settings, first, kept))
+    return _with_projector(Buffers(gpus=tuple(gpus), host=_host(architecture, layout, settings, first, kept)), settings)
+
+
+def _with_projector(made: Buffers, settings: LlamaSettings) -> Buffers:
+    """The projector on the first GPU, which it is copied to whole, else in main memory."""
+    if settings.projector is None:
+        return made
+    work = projector_bytes(settings.projector, settings.cells)
+    if not made.gpus:
+        return Buffers(gpus=(), host=msgspec.structs.replace(made.host, projector=work.device))
+    first, *others = made.gpus
+    return Buffers(
+        gpus=(msgspec.structs.replace(first, projector=work.device), *others),
+        host=msgspec.structs.replace(made.host, projector=work.fed),
+    )
 
 
 def gpu_compute(

@@ -5,7 +5,7 @@ import math
 
 import msgspec
 
-from deployer.types import Accelerator
+from deployer.types import Accelerator, Projector
 
 PADDING = 256
 
@@ -43,7 +43,7 @@ class LlamaSettings(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     `gpu_layers`: layers on each GPU in order, the output counted as one and on the last; empty: a build for CPUs.
     `context_total` are the tokens of all slots (`--ctx-size`), `build` llama.cpp's number. `repack`: a CPU lays its
     matrices out anew, so that an embedding that is the output too is there twice. `gpu_reserve_mib`: what is counted as
-    taken of each GPU at least, beside all buffers.
+    taken of each GPU at least, beside all buffers. `projector`: what reads pictures, on the first GPU.
     """
 
     context_total: int
@@ -62,6 +62,7 @@ class LlamaSettings(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     draft_tokens: int = 0
     repack: bool = False
     gpu_reserve_mib: int = 0
+    projector: Projector | None = None
 
     @property
     def computed(self) -> "LlamaSettings":
@@ -113,12 +114,12 @@ class LlamaSettings(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 @functools.lru_cache(maxsize=1024)
 def _computed(settings: LlamaSettings) -> LlamaSettings:
     return msgspec.structs.replace(
-        settings, gpu_layers=(), cpu_moe_layers=0, accelerator="cpu", repack=False, gpu_reserve_mib=0
+        settings, gpu_layers=(), cpu_moe_layers=0, accelerator="cpu", repack=False, gpu_reserve_mib=0, projector=None
     )
 
 
 class DeviceBuffers(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes of one GPU, or of main memory. `overhead` is in no buffer of the log."""
+    """Bytes of one GPU, or of main memory. `overhead` is in no buffer of the log; `projector` is all that one takes."""
 
     weights: int = 0
     kv: int = 0
@@ -126,11 +127,12 @@ class DeviceBuffers(msgspec.Struct, frozen=True, kw_only=True):
     compute: int = 0
     output: int = 0
     overhead: int = 0
+    projector: int = 0
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.kv + self.state + self.compute + self.output + self.overhead
+        return self.weights + self.kv + self.state + self.compute + self.output + self.overhead + self.projector
 
 
 class Buffers(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ def change(root: Path, name: str, old: str, new: str) -> None:
         ("variable: VLLM_API_KEY", "variable: vllm key", "flags/4/variable: a variable in capital letters"),
         ('flag: "", variable: VLLM', "flag: --key, variable: VLLM", "flags/4/variable: a variable in capital letters"),
         ("value_if_yes: pooling", "value: x, value_if_yes: pooling", "flags/22/value_if_yes: there is a fixed value"),
-        ("flag: --max-num-seqs", "flag: --max-num-seqs, since: v1", "flags/7/since: not a version such as 0.20.0"),
+        ("flag: --max-num-seqs", "flag: --max-num-seqs, since: v1", "flags/7/since: not a version such as 0.20.0 or b"),
         (
             "flag: --max-num-seqs",
             'flag: --max-num-seqs, since: "0.20", until: "0.20.0"',

@@ -19,6 +19,7 @@ LLAMA = """\
 0.00.580.162 I sched_reserve:      CUDA0 compute buffer size =   300.00 MiB
 0.00.580.163 I sched_reserve:      CUDA0 compute buffer size =   309.77 MiB
 0.00.580.164 I sched_reserve:  CUDA_Host compute buffer size =    28.01 MiB
+0.00.914.847 I reserve_compute_meta:      CUDA0 compute buffer size =   248.10 MiB
 0.09.000.000 W ~llama_context: CUDA0 compute buffer size of 679.1215 MiB, does not match expectation of 625.2188 MiB
 """
 

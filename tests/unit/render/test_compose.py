@@ -102,6 +102,16 @@ def test_every_part_of_a_split_model_is_mounted() -> None:
     }
 
 
+def test_a_projector_is_mounted_beside_the_model() -> None:
+    mounts = service(with_model(path="/srv/m/a.gguf", files=("a.gguf",), projector="/srv/p/mmproj-F16.gguf"))["volumes"]
+
+    assert {mount["target"]: mount["source"] for mount in mounts} == {
+        "/models/a.gguf": "/srv/m/a.gguf",
+        "/models/mmproj-F16.gguf": "/srv/p/mmproj-F16.gguf",
+    }
+    assert all(mount["read_only"] for mount in mounts)
+
+
 def test_a_model_folder_is_mounted_as_the_models_folder() -> None:
     mounts = service(with_model(path="/srv/models/qwen/", format="safetensors", files=("a.safetensors",)))["volumes"]
 

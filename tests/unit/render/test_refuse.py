@@ -40,12 +40,14 @@ def test_a_name_that_compose_does_not_take(name: str) -> None:
 @pytest.mark.parametrize("path", ["", "/", "//", "a.gguf", "~/a.gguf", "./a", "/srv/../etc/shadow", "C:\\a"])
 def test_a_path_that_is_not_absolute(path: str) -> None:
     refused(with_model(path=path), "model.path")
+    refused(with_model(projector=path), "model.projector")
     refused(plans.plan(key_file=path), "key_file")
 
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_control_characters_in_names(control: str) -> None:
     refused(with_model(path=f"/srv/a{control}.gguf"), "model.path")
+    refused(with_model(projector=f"/srv/a{control}.gguf"), "model.projector")
     refused(with_model(ref=f"hf:a{control}"), "model.ref")
     refused(with_model(quantization=f"Q4{control}"), "model.quantization")
     refused(with_model(files=(f"a{control}.gguf",)), "model.files")

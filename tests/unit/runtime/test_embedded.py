@@ -21,6 +21,7 @@ def test_every_setting_reaches_the_engine() -> None:
         *("--alias", "demo", "--host", "127.0.0.2", "--ctx-size", "4096", "--parallel", "2", "--threads", "3"),
         *("--batch-size", "1024", "--ubatch-size", "256", "--n-gpu-layers", "7", "--cache-type-k", "q8_0"),
         *("--cache-type-v", "q4_0", "--flash-attn", "on", "--metrics", "--offline", "--no-ui", "--cache-ram", "0"),
+        *("--mmproj", "/models/mmproj.gguf"),
         *("--fit", "off", "--split-mode", "row", "--tensor-split", "3,1", "--kv-unified", "--no-slots"),
     )
     assert (params.model.path, params.model_alias, params.hostnames, params.port) == (
@@ -38,6 +39,7 @@ def test_every_setting_reaches_the_engine() -> None:
     assert list(params.tensor_split)[:3] == [3.0, 1.0, 0.0]
     assert (params.endpoint_metrics, params.endpoint_slots, params.offline, params.ui) == (True, False, True, False)
     assert params.api_keys == ["k1"]
+    assert params.mmproj.path == "/models/mmproj.gguf"
 
 
 def test_defaults_are_those_of_llama_server() -> None:
@@ -48,6 +50,7 @@ def test_defaults_are_those_of_llama_server() -> None:
     assert filled("-ngl", "auto").n_gpu_layers == -1
     assert filled("-ngl", "all", "--device", "none").n_gpu_layers == 0
     assert filled("--log-verbosity", "4").verbosity == 4
+    assert params.mmproj.path == ""
 
 
 @pytest.mark.parametrize(
