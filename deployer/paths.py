@@ -1,6 +1,7 @@
 """Where packaged knowledge and this machine's state live."""
 
 import os
+import stat
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,15 @@ def data_dir(name: str) -> Path:
     """Folder of packaged data (`templates` or `profiles`): inside a wheel, else beside the package in a checkout."""
     packaged = _PACKAGE / "data" / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def is_special(path: Path) -> bool:
+    """True for a device, a pipe or a socket, links followed: reading one may never end. False for what is not there."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 class Home(msgspec.Struct, frozen=True):

@@ -129,6 +129,9 @@ def _gateway(source: _Source, value: object) -> GatewayWish | None:
     """`gateway: true` has no wishes of its own."""
     if value is None or value is False:
         return None
+    if value is not True and not isinstance(value, dict):
+        line = line_of(source.text, ("gateway",))
+        raise source.error(f"expected true, or a mapping, not {value!r}", ("gateway",), line, "gateway: true")
     found = GatewayWish() if value is True else source.convert(value, GatewayWish, "gateway")
     source.checked(found, "gateway")
     return found

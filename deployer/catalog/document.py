@@ -8,6 +8,7 @@ from typing import Protocol
 import yaml
 
 from deployer.errors import ProfileError
+from deployer.paths import is_special
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # values in one file, an alias counted each time it is used
@@ -42,13 +43,17 @@ def read_document(path: Path, label: str) -> object:
 
 def read_text(path: Path, label: str) -> str:
     """Read at most 1 MB of UTF-8. Raises ProfileError."""
+    if is_special(path):
+        raise ProfileError(f"{label}: not a regular file", hint="give a file, not a pipe or a device")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ProfileError(f"{label}: cannot be read: {error.strerror}", hint=f"is {path} there?") from error
     if len(content) > MAX_BYTES:
-        raise ProfileError(f"{label}: larger than {MAX_BYTES} bytes; a profile is never that large", hint=_HINT)
+        raise ProfileError(
+            f"{label}: larger than {MAX_BYTES} bytes; a file of this kind is never that large", hint=_HINT
+        )
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -92,6 +97,11 @@ def _yaml_reason(error: yaml.YAMLError) -> str:
     return f"not YAML: {error}"
 
 
+def _written(key: yaml.Node) -> str:
+    """A key as it stands in the file: `on`, not True."""
+    return str(key.value)
+
+
 class _Builder:
     """Values from nodes, counting them."""
 
@@ -110,26 +120,26 @@ class _Builder:
             return [self.value(item, (*path, str(index)), depth + 1) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, path, depth)
-        raise self._error(node, path, f"tag {node.tag} is not used in profiles")
+        raise self._error(node, path, f"tag {node.tag} is not allowed in this file")
 
     def _scalar(self, node: yaml.ScalarNode, path: tuple[str, ...]) -> object:
         if node.tag == _STRING:
             return node.value
         if node.tag in _SCALARS:
             return self._composer.construct_object(node)
-        raise self._error(node, path, f"tag {node.tag} is not used in profiles")
+        raise self._error(node, path, f"tag {node.tag} is not allowed in this file")
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...], depth: int) -> dict[Hashable, object]:
         found: dict[Hashable, object] = {}
         for key_node, value_node in node.value:
             if key_node.tag == _MERGE:
-                raise self._error(key_node, path, "merge keys (<<) are not used in profiles")
+                raise self._error(key_node, path, "merge keys (<<) are not allowed in this file")
             key = self.value(key_node, path, depth + 1)
             if not isinstance(key, Hashable):
                 raise self._error(key_node, path, "a key has to be a word")
             if key in found:
-                raise self._error(key_node, path, f"duplicate key {key!r}")
-            found[key] = self.value(value_node, (*path, str(key)), depth + 1)
+                raise self._error(key_node, path, f"duplicate key {_written(key_node)!r}")
+            found[key] = self.value(value_node, (*path, _written(key_node)), depth + 1)
         return found
 
     def _error(self, node: yaml.Node, path: tuple[str, ...], reason: str) -> ProfileError:

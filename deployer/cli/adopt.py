@@ -28,9 +28,16 @@ def command(
     """
     from deployer.workflow import adopting
 
-    del yes
-    report = output.Progress(quiet=as_json)
-    found = adopting.adopt(home(), url, name, key_file=key_file, model=model, report=report, dry_run=dry_run)
+    found = adopting.adopt(
+        home(),
+        url,
+        name,
+        key_file=key_file,
+        model=model,
+        report=output.Progress(quiet=as_json),
+        dry_run=dry_run,
+        agree=None if yes else _agree,
+    )
     if as_json:
         output.document(document(found, changed=not dry_run))
     else:
@@ -52,8 +59,17 @@ def document(found: Adopted, *, changed: bool) -> dict[str, object]:
     }
 
 
+def _agree(found: Adopted) -> None:
+    click.echo(output.printable(f"would adopt {_what(found)}"), err=True)
+    output.confirm("Adopt it?")
+
+
+def _what(found: Adopted) -> str:
+    return f"{found.name}: {found.base_url}, model {found.model}, {found.engine or 'engine unknown'}"
+
+
 def _say(found: Adopted, *, dry_run: bool) -> None:
-    what = f"{found.name}: {found.base_url}, model {found.model}, {found.engine or 'engine unknown'}"
+    what = _what(found)
     click.echo(output.printable(f"would adopt {what}" if dry_run else f"adopted {what}"), err=dry_run)
     if not dry_run:
         click.echo(f"next: deployer check {found.name}; deployer connect {found.name}")

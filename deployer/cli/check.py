@@ -13,6 +13,8 @@ from deployer.paths import home
 if TYPE_CHECKING:
     from deployer.workflow.checking import CapabilityResult, CheckReport, Target
 
+_MARKS = {"works": "✓", "not supported": "-", "not run": "-", "broken": "✗"}
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -31,7 +33,7 @@ def command(ctx: click.Context, /, *, name: str | None, timeout: float, as_json:
     results: list[CapabilityResult] = []
     report, error = _run(server, timeout, results, quiet=as_json)
     if error is None and (broken := checking.broken(results)):
-        error = checking.failure(broken)
+        error = checking.failure(server, broken)
     if as_json:
         output.document(_document(server, report, results, error))
     else:
@@ -48,20 +50,14 @@ def _run(
     from deployer.workflow import checking
 
     progress = output.Progress(quiet=quiet)
-
-    def done(item: "CapabilityResult") -> None:
-        results.append(item)
-        if item.status == "broken":
-            progress.note(f"{item.name}: {item.detail}")
-        else:
-            progress.done(f"{item.name}: {item.status}", item.seconds)
-
     try:
-        return checking.check(server, timeout_s=timeout_s, on_start=progress.step, on_result=done), None
+        return checking.check(server, timeout_s=timeout_s, on_start=progress.step, on_result=results.append), None
     except KeyboardInterrupt:
         return None, InterruptedByUserError("interrupted: the checks that are not shown were not made")
     except InterruptedByUserError as error:
         return None, error
+    finally:
+        progress.clear()
 
 
 def _document(
@@ -88,7 +84,11 @@ def _document(
 
 
 def _table(results: Sequence["CapabilityResult"]) -> None:
+    """A line each; nothing of it was shown before."""
     output.table(
         ("CAPABILITY", "STATUS", "SECONDS", "EVIDENCE"),
-        [(item.name, item.status, f"{item.seconds:.2f}", output.printable(item.detail)) for item in results],
+        [
+            (item.name, f"{_MARKS[item.status]} {item.status}", f"{item.seconds:.2f}", output.printable(item.detail))
+            for item in results
+        ],
     )

@@ -32,7 +32,11 @@ def command(
 
     deployment = lifecycle.chosen(home(), options.one(ctx, names, "NAME") if names else None)
     if dry_run:
-        click.echo(f"would {'forget' if lifecycle.is_adopted(home(), deployment) else 'stop'} {deployment}", err=True)
+        would = "forget" if lifecycle.is_adopted(home(), deployment) else "stop"
+        click.echo(f"would {would} {deployment}", err=True)
+        if as_json:
+            done = {"name": deployment, "changed": False, "would": would}
+            output.document({"format_version": 1, "dry_run": True, **done})
         return
     stopped = lifecycle.down(home(), deployment, output.Progress(quiet=as_json))
     if as_json:

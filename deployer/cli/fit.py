@@ -20,7 +20,7 @@ from deployer.paths import home
 def command(
     *, model: str | None, host_file: Path | None, exact: bool, history: bool, as_json: bool, **flags: Any
 ) -> None:
-    """What fits: every quantization of MODEL, at growing contexts, on every set of devices, and by how much.
+    """What fits: every quantization of MODEL, at growing contexts, on the best set of each kind, and by how much.
 
     MODEL is as for `deployer plan`. Only metadata is read; nothing is downloaded or started.
     """
@@ -40,7 +40,7 @@ def command(
     if as_json and found.fits:
         output.document(found)
     if not as_json:
-        fit_table.show(found, extra=tuple(fit.differences(found)))
+        fit_table.show(found, extra=tuple(fit.differences(found)), asked=request.kv_type)
     if not found.fits:
         raise fit.nothing_fits(found)
 

@@ -18,28 +18,32 @@ _THOUSAND, _TEN_GIB = 1024, 100
 _FULL_TYPES = ("f16", "bf16", "f32", "auto", None)
 
 
-def show(table: FitTable, *, extra: Sequence[str] = (), width: int | None = None) -> None:
+def show(table: FitTable, *, extra: Sequence[str] = (), asked: str | None = None, width: int | None = None) -> None:
     """Print it, on stdout."""
-    for line in lines(table, width or shutil.get_terminal_size().columns, extra):
+    for line in lines(table, width or shutil.get_terminal_size().columns, extra, asked=asked):
         click.echo(printable(line))
 
 
-def lines(table: FitTable, width: int, extra: Sequence[str] = ()) -> Iterator[str]:
-    """The page, line by line, none wider than `width` (at least 80), but for sentences."""
+def lines(table: FitTable, width: int, extra: Sequence[str] = (), *, asked: str | None = None) -> Iterator[str]:
+    """The page, line by line, none wider than `width` (at least 80), but for sentences.
+
+    `asked`: the type of keys and values that was asked for, which needs no star.
+    """
+    usual = (*_FULL_TYPES, asked)
     users = f"{table.users} user{'s' if table.users != 1 else ''}"
     yield f"{table.model} on {table.host or 'this host'}: {users}, each with the context at the head of the column"
     for _, group in groupby(table.rows, key=lambda row: (row.place, row.label, row.engine, row.image)):
         yield ""
-        yield from _group(tuple(group), table, width)
+        yield from _group(tuple(group), table, width, usual)
     yield ""
-    yield from _legend(table)
+    yield from _legend(table, usual)
     yield from ("", *(f"- {text}" for text in extra)) if extra else ()
     yield from (f"! {warning}" for warning in table.warnings)
     if table.refused:
         yield f"{table.refused} other images of these engines cannot run here or not this model: deployer engines"
 
 
-def _group(rows: Sequence[FitRow], table: FitTable, width: int) -> Iterator[str]:
+def _group(rows: Sequence[FitRow], table: FitTable, width: int, usual: Sequence[str | None]) -> Iterator[str]:
     """One set of devices: a line for each form that fits somewhere, and one for all that never do."""
     first = rows[0]
     yield f"{first.label}  ({first.engine} {first.image})"
@@ -49,7 +53,7 @@ def _group(rows: Sequence[FitRow], table: FitTable, width: int) -> Iterator[str]
         heads = " ".join(_tokens(context).rjust(CELL) for context in table.contexts)
         yield f"  {'':<{name}} {heads} {'largest':>7} at {_tokens(table.context)}".rstrip()
     for row in shown:
-        cells = " ".join(_cell(cell).rjust(CELL) for cell in row.cells)
+        cells = " ".join(_cell(cell, usual).rjust(CELL) for cell in row.cells)
         largest = "?" if row.max_context is None else str(row.max_context)
         start = f"  {row.quantization:<{name}} {cells} {largest:>7} "
         yield (start + _bar(row, table.context, width - len(start), numbers=width >= WIDE)).rstrip()
@@ -58,11 +62,11 @@ def _group(rows: Sequence[FitRow], table: FitTable, width: int) -> Iterator[str]
         yield f"  too large: {', '.join(large)}"
 
 
-def _cell(cell: FitCell) -> str:
+def _cell(cell: FitCell, usual: Sequence[str | None]) -> str:
     """Room in GiB, or how far the GPUs get: layers on them, or layers whose experts are not."""
     if cell.fits is None:
         return "?"
-    star = "" if cell.kv_cache_type in _FULL_TYPES else "*"
+    star = "" if cell.kv_cache_type in usual else "*"
     if cell.fits and cell.cpu_moe_layers:
         return f"e{cell.cpu_moe_layers}{star}"
     if cell.fits and cell.gpu_layers and cell.layers and cell.gpu_layers < cell.layers:
@@ -107,17 +111,18 @@ def _fullest(cell: FitCell) -> int | None:
     return min(known)[1] if known and len(known) == len(devices) else None
 
 
-def _legend(table: FitTable) -> Iterator[str]:
+def _legend(table: FitTable, usual: Sequence[str | None]) -> Iterator[str]:
     """What the signs mean that are there."""
     cells = [cell for row in table.rows for cell in row.cells]
-    texts = [_cell(cell) for cell in cells]
-    yield "+1.5 GiB stay free on the fullest device, -1.5 GiB are missing (margins counted)"
+    texts = [_cell(cell, usual) for cell in cells]
+    yield "+     GiB that stay free on the fullest device, - GiB that are missing (margins counted)"
     if any("/" in text for text in texts):
-        yield "23/81 layers are on the GPUs, the others in main memory: slower"
+        yield "a/b   a of the b layers are on the GPUs, the others in main memory: slower"
     if any(text.startswith("e") for text in texts):
-        yield "e16   all layers are on the GPUs, but the experts of 16 in main memory"
+        yield "eN    all layers are on the GPUs, but the experts of N of them in main memory"
     if any(text.endswith("*") for text in texts):
-        types = sorted({cell.kv_cache_type or "" for cell in cells if cell.kv_cache_type not in _FULL_TYPES})
+        types = sorted({cell.kv_cache_type or "" for cell in cells if cell.kv_cache_type not in usual})
         yield f"*     with keys and values in {', '.join(types)}, else it would not fit so"
     if "?" in texts:
         yield "?     the memory of a device is unknown"
+    yield f"largest  the largest context, in tokens, that fits; then the memory taken at {_tokens(table.context)}"

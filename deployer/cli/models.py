@@ -53,6 +53,9 @@ def pull(*, model: str, quantization: str | None, dry_run: bool, verbose: bool, 
     variant = library.choose(model, quantization, home())
     if dry_run:
         click.echo(f"would fetch {variant.source} {variant.quantization}", err=True)
+        if as_json:
+            would = {"source": variant.source, "quantization": variant.quantization}
+            output.document({"format_version": 1, "dry_run": True, **would})
         return
     path = library.pull(variant, home(), output.Progress(quiet=as_json, verbose=verbose))
     if as_json:

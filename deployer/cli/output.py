@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from deployer import __version__
-from deployer.errors import DeployerError
+from deployer.errors import DeployerError, PreconditionError
 
 
 def document(value: object) -> None:
@@ -21,6 +21,13 @@ def document_line(value: object) -> None:
     """One JSON document on one line of stdout, sent at once: for those who read along."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
+
+
+def confirm(question: str, hint: str = "add --yes") -> None:
+    """Ask on stderr. click.Abort for a no, PreconditionError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise PreconditionError("there is no terminal to ask for a yes", hint=hint)
+    click.confirm(question, abort=True, err=True)
 
 
 def failure(error: DeployerError, *, as_json: bool) -> None:
@@ -83,6 +90,10 @@ class Progress:
     def step(self, text: str) -> None:
         """A step begins: shown only where it can be overwritten."""
         self._transient(f"… {text}")
+
+    def clear(self) -> None:
+        """Take away what could be overwritten."""
+        self._transient("")
 
     def done(self, text: str, seconds: float) -> None:
         """A step ended well."""

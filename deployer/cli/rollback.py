@@ -21,6 +21,9 @@ def command(*, words: tuple[str, ...], yes: bool, dry_run: bool, verbose: bool, 
     if dry_run:
         target = lifecycle.rollback_target(home(), name, number)
         click.echo(f"would serve release {target.number} of {target.name} again", err=True)
+        if as_json:
+            would = {"name": target.name, "changed": False, "release": target.number}
+            output.document({"format_version": 1, "dry_run": True, **would})
         return
     report = output.Progress(quiet=as_json, verbose=verbose)
     outcome = lifecycle.rollback(home(), name, number, serving.Options(), report)

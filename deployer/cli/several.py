@@ -60,7 +60,11 @@ def down(asked: Any, *, dry_run: bool, as_json: bool) -> None:
     from deployer.workflow import several_up
 
     if dry_run:
-        click.echo(f"would stop {', '.join(reversed(asked.meant))}", err=True)
+        names = tuple(reversed(asked.meant))
+        click.echo(f"would stop {', '.join(names)}", err=True)
+        if as_json:
+            would = [{"name": name, "changed": False, "would": "stop"} for name in names]
+            output.document({"format_version": 1, "dry_run": True, "deployments": would})
         return
     stopped = several_up.down(asked, home(), output.Progress(quiet=as_json))
     if as_json:
@@ -83,9 +87,10 @@ def plans(made: SeveralPlans, *, following: str, explain: bool = False, err: boo
     for item in made.deployments:
         show.plan(item, following=f"deployer up -f FILE {item.name}", explain=explain, err=err, last=False)
         click.echo("", err=err)
+    indexes = {device.uuid: device.index for item in made.deployments for device in item.devices}
     click.echo("together", err=err)
     for device in made.devices:
-        click.echo(f"  {printable(_device(device))}", err=err)
+        click.echo(f"  {printable(_device(device, indexes))}", err=err)
     if made.gateway is not None:
         click.echo(f"  {_gateway(made.gateway)}", err=err)
     for warning in made.warnings:
@@ -102,9 +107,10 @@ def outcomes(found: SeveralOutcomes) -> None:
     click.echo("next: deployer status")
 
 
-def _device(device: DeviceShare) -> str:
+def _device(device: DeviceShare, indexes: dict[str | None, int]) -> str:
     by = ", ".join(f"{name} {mib}" for name, mib in device.by.items())
-    what = "main memory" if device.device == "host" else f"{device.device} ({device.name})"
+    short = f"GPU {indexes[device.device]} {device.name or ''}".rstrip() if device.device in indexes else device.device
+    what = "main memory" if device.device == "host" else short
     free = "unknown" if device.available_mib is None else str(device.available_mib)
     return f"{what}: {device.taken_mib} of {free} MiB ({by})"
 

@@ -29,7 +29,7 @@ def plan(made: Plan, *, following: str, explain: bool = False, err: bool = False
 
     `last`: nothing follows but what to do next.
     """
-    lines = [_title(made), *_facts(made), "", "memory", *(_bar(device) for device in made.memory.devices)]
+    lines = [_title(made), *_facts(made), "", "memory", *_bars(made)]
     lines += _section("why", [f"- {reason}" for reason in made.reasons])
     lines += _section("given up", [f"- {what}" for what in made.given_up])
     lines += _section("warnings", [f"! {warning}" for warning in made.warnings])
@@ -56,10 +56,15 @@ def _facts(made: Plan) -> list[str]:
         ("model", f"{made.model.ref}  {made.model.quantization}, {made.model.size_mib} MiB"),
         ("settings", f"{settings.slots} x {settings.context} tokens, KV {settings.kv_cache_type}, {_placement(made)}"),
         ("speed", _speed(made)),
-        ("endpoint", f"http://{made.address}:{made.port}/v1  key in {made.key_file}"),
+        ("endpoint", f"{_published(made)}/v1  key in {made.key_file}"),
         ("runs as", f"{made.runtime}, user {made.container_user}" if made.runtime == "compose" else made.runtime),
     )
     return [f"  {label:<9} {value}" for label, value in rows]
+
+
+def _published(made: Plan) -> str:
+    """As it is published: a wildcard address is shown as one."""
+    return f"http://[{made.address}]:{made.port}" if ":" in made.address else f"http://{made.address}:{made.port}"
 
 
 def _placement(made: Plan) -> str:
@@ -79,7 +84,8 @@ def _speed(made: Plan) -> str:
     prompt = _range(speed.prompt_low, speed.prompt_tokens_per_s, speed.prompt_high)
     users = f", {total} for {made.settings.slots} together" if made.settings.slots > 1 else ""
     why = "; ".join(part for part in (speed.basis, speed.evidence) if part)
-    return f"about {one} tokens/s for one{users}, {prompt} of a prompt ({why})"
+    said = f"{one} tokens/s for one{users}, {prompt}" if made.request.workload != "embedding" else f"{prompt} tokens/s"
+    return f"about {said} of a prompt ({why})"
 
 
 def _range(low: float | None, middle: float | None, high: float | None) -> str:
@@ -94,7 +100,16 @@ def _two_digits(number: float) -> str:
     return f"{rounded:.0f}" if rounded.is_integer() else f"{rounded:g}"
 
 
-def _bar(device: DeviceMemory) -> str:
+def _bars(made: Plan) -> list[str]:
+    """A line a device: a GPU by its index and name, all of one width."""
+    known = {device.uuid: f"GPU {device.index} {device.name or ''}".rstrip() for device in made.devices}
+    labels = [known.get(device.device, device.device) for device in made.memory.devices]
+    width = max(map(len, labels), default=0)
+    rows = zip(labels, made.memory.devices, strict=True)
+    return [_bar(device, printable(label).ljust(width)) for label, device in rows]
+
+
+def _bar(device: DeviceMemory, label: str) -> str:
     parts = (
         f"weights {device.weights_mib}, KV cache {device.kv_cache_mib}, compute {device.compute_mib}, "
         f"overhead {device.overhead_mib}, margin {device.margin_mib}"
@@ -102,11 +117,11 @@ def _bar(device: DeviceMemory) -> str:
     if device.formula is not None:
         parts += f"; corrected by {device.formula.measurements} measured here, {device.formula.total_mib} by formula"
     if device.available_mib is None:
-        return f"  {device.device}: {device.total_mib} MiB, available unknown ({parts})"
+        return f"  {label} {device.total_mib} MiB, available unknown ({parts})"
     need = device.total_mib + device.margin_mib
     filled = min(BAR_WIDTH, round(BAR_WIDTH * need / max(device.available_mib, 1)))
     bar = "#" * filled + "." * (BAR_WIDTH - filled)
-    return f"  {device.device} [{bar}] {need} of {device.available_mib} MiB ({parts})"
+    return f"  {label} [{bar}] {need} of {device.available_mib} MiB ({parts})"
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

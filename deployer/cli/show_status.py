@@ -17,7 +17,7 @@ _GIB = 1024
 
 def cells(row: Row) -> tuple[str, ...]:
     """What `status` shows of a deployment."""
-    release = "-" if row.status == "adopted" else str(row.release)
+    release = "-" if row.status in {"adopted", "absent"} else str(row.release)
     return (
         *(row.name, row.status, _ANSWERS[row.answers], release),
         *(row.engine or "-", _model(row), row.runtime or "-", row.base_url or "-", str(row.restarts)),

@@ -1,6 +1,5 @@
 """`deployer up`."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,9 @@ import click
 import msgspec
 
 from deployer.cli import options, output, show
-from deployer.errors import PreconditionError
 from deployer.paths import home
 from deployer.types import Plan, Request
+from deployer.types.several import SeveralPlans
 
 
 @click.command()
@@ -70,11 +69,12 @@ def _one(ctx: click.Context, target_name: str, flags: dict[str, Any], wishes: An
 
     target = options.target(ctx, target_name, flags)
     if how.dry_run or not (how.yes or isinstance(target, Plan)):
-        _show(target, following=f"deployer up {options.retold(ctx, target_name)} --yes", as_json=how.as_json)
+        made = _show(target, following=f"deployer up {options.retold(ctx, target_name)} --yes", as_json=how.as_json)
+        _would(made, how)
     if how.dry_run:
         return
     if not how.yes and not isinstance(target, Plan):
-        _confirm()
+        output.confirm("Bring it up?", "add --yes, or bring up a saved plan")
     report = output.Progress(quiet=how.as_json, verbose=how.verbose)
     outcome = bring_up.up(target, home(), wishes, report)
     output.document(outcome) if how.as_json else show.outcome(outcome)
@@ -86,25 +86,28 @@ def _several(asked: Any, file: Path, wishes: Any, how: _How) -> None:
 
     if how.dry_run or not how.yes:
         following = f"deployer up -f {file} --yes"
-        several.plans(together.plan(asked, home()), following=following, err=how.as_json)
+        made = together.plan(asked, home())
+        several.plans(made, following=following, err=how.as_json)
+        _would(made, how)
     if how.dry_run:
         return
     if not how.yes:
-        _confirm("Bring them up?")
+        output.confirm("Bring them up?")
     several.up(asked, wishes, as_json=how.as_json, verbose=how.verbose)
 
 
-def _show(target: Request | Plan, *, following: str, as_json: bool) -> None:
-    """What would be brought up; a saved plan is also held against this host."""
+def _show(target: Request | Plan, *, following: str, as_json: bool) -> Plan:
+    """The plan that would be brought up, shown; a saved plan is also held against this host."""
     from deployer.workflow import planning, staleness
 
     if isinstance(target, Plan):
         staleness.check(target, home())
     made = target if isinstance(target, Plan) else planning.plan(target, home(), keep=True)
     show.plan(made, following=following, err=as_json)
+    return made
 
 
-def _confirm(question: str = "Bring it up?") -> None:
-    if not sys.stdin.isatty():
-        raise PreconditionError("there is no terminal to ask for a yes", hint="add --yes, or bring up a saved plan")
-    click.confirm(question, abort=True, err=True)
+def _would(made: Plan | SeveralPlans, how: _How) -> None:
+    """The document of a dry run: the plan is that of `plan --json`, with `-f` that of `plan -f --json`."""
+    if how.dry_run and how.as_json:
+        output.document({"format_version": 1, "dry_run": True, "changed": False, "plan": made})

@@ -6,6 +6,7 @@ from deployer.decide import cautions_engine as engine
 from deployer.decide import cautions_hardware as hardware
 from deployer.decide.candidates import describe
 from deployer.decide.case import Case
+from deployer.decide.settings import waiting
 
 SLOW_TOKENS_PER_S = 3.0
 
@@ -36,13 +37,13 @@ def fewer_slots(case: Case) -> str | None:
     slots = case.option.sizing.settings.slots
     if case.request.users <= slots or case.option.sizing.offer.given_up:
         return None
-    return f"{slots} of {case.request.users} users are served at once; the others wait their turn"
+    return waiting(slots, case.request.users)
 
 
 def slow(case: Case) -> str | None:
     """Too slow to chat with."""
     decode = case.option.speed.decode_tokens_per_s
-    if decode is None or decode >= SLOW_TOKENS_PER_S:
+    if decode is None or decode >= SLOW_TOKENS_PER_S or case.request.workload == "embedding":
         return None
     return f"expect only about {decode} tokens/s: a smaller model would answer sooner"
 

@@ -224,7 +224,7 @@ def _try_image(image: Candidate, question: _Question) -> Iterator[tuple[Candidat
             continue
         if source.warning is not None and source.entry is not None:
             candidate = msgspec.structs.replace(candidate, stands_in=source.entry.engine_version)
-            if question.refused(rules.IMAGE_RULES, candidate):
+            if question.refused((*rules.IMAGE_RULES, *rules.SAFETY_RULES), candidate):
                 continue
         yield candidate, source
 
@@ -238,11 +238,14 @@ def _sets_for(image: Candidate, question: _Question) -> Iterable[DeviceSet]:
     elif asked or not whole:
         whole = (DeviceSet(question.devices),)
     passed = _passing(image, whole, rules.DEVICE_RULES, question)
+    usable = [device for one in passed for device in one.devices]
+    on_usable = msgspec.structs.replace(image, devices=tuple(usable))
+    if not passed or question.refused(rules.SAFETY_RULES, on_usable):
+        return ()
     engine, architecture, users = image.engine, question.model.architecture, question.request.users
     if asked or image.on_cpu:
         asked_for = [way for one in passed for way in asked_sets(one.devices, engine, architecture, users=users)]
         return _passing(image, asked_for, rules.SET_RULES, question)
-    usable = [device for one in passed for device in one.devices]
     sets = device_sets(usable, engine, architecture, users=users)
     return _passing(image, sets, (*rules.DEVICE_RULES, *rules.SET_RULES), question)
 

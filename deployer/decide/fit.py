@@ -1,5 +1,7 @@
 """The table of what fits: every form of the model, on the best set of devices of each kind, at growing contexts.
 
+Of like GPUs there are the most that can be used, each smaller power of two, and as many as the best plan takes.
+
 An engine and its images pass the same rules as in a plan; here memory does not refuse, it fills the cells.
 """
 
@@ -15,7 +17,8 @@ from deployer.decide.host import complete
 from deployer.decide.no_fit import no_fit
 from deployer.decide.plan import check_request
 from deployer.decide.room import LARGEST, Contender, Room
-from deployer.decide.settings import DEFAULT_CONTEXT
+from deployer.decide.score import image_points
+from deployer.decide.settings import DEFAULT_CONTEXT, waiting, wanted_slots
 from deployer.decide.weights import Weights
 from deployer.types import (
     EngineProfile,
@@ -37,6 +40,11 @@ FIRST_CHOICE = ("llama.cpp", "vllm")
 
 PLACES = ("one GPU", "like GPUs", "all GPUs", "CPU")
 """Kinds of device sets, in the order of the table. With a layer split, layers may be in main memory in each."""
+
+_Shape = tuple[int, int]
+"""The kind of a device set, and of like GPUs how many."""
+
+_Found = tuple[_Shape, Contender]
 
 
 def fit_table(
@@ -69,7 +77,8 @@ def fit_table(
 
     considered = _considered(request, model, knowledge, ask)
     room = Room(known, model, request, observations=tuple(observations))
-    best = _best(list(_contenders(considered)), room, [engine.engine for engine in knowledge.engines])
+    found = list(_contenders(considered))
+    best = _best(found, room, [engine.engine for engine in knowledge.engines], _shapes(found, considered))
     if not best:
         raise no_fit(request, model, considered)
     return FitTable(
@@ -78,10 +87,25 @@ def fit_table(
         users=request.users,
         context=asked_context(request, model),
         contexts=contexts,
-        rows=tuple(_row(place, contender, contexts, room) for place, contender in best),
+        rows=tuple(_row(shape[0], contender, contexts, room) for shape, contender in best),
         refused=_refused(considered),
-        warnings=tuple(dict.fromkeys((*considered.warnings, *guesses))),
+        warnings=tuple(dict.fromkeys((*considered.warnings, *_waiting(best, room), *guesses))),
     )
+
+
+def _waiting(best: Sequence[_Found], room: Room) -> Iterator[str]:
+    """How many users are served at once where not all are; by engine and devices where that differs."""
+    users = room.request.users
+    slots = {
+        f"{item.candidate.engine.engine} on {describe(item.candidate.devices)}": wanted_slots(
+            item.candidate, room.host, room.request
+        )
+        for _, item in best
+    }
+    differ = len(set(slots.values())) > 1
+    for where, served in slots.items():
+        if served < users:
+            yield f"{where}: {waiting(served, users)}" if differ else waiting(served, users)
 
 
 def _considered(
@@ -120,7 +144,19 @@ def _contenders(considered: Considered) -> Iterator[Contender]:
         yield Contender(near.candidate, near.weights)
 
 
-def _best(found: Sequence[Contender], room: Room, engines: Sequence[str]) -> list[tuple[int, Contender]]:
+def _shapes(found: Sequence[Contender], considered: Considered) -> list[_Shape]:
+    """The kinds of device sets that get rows, in the order of the table."""
+    shapes = {_shape(item.candidate) for item in found}
+    chosen = _shape(considered.ranked[0].option.candidate) if considered.ranked else None
+    most = {item.candidate.engine.engine: 0 for item in found}
+    for item in found:
+        engine = item.candidate.engine.engine
+        most[engine] = max(most[engine], _shape(item.candidate)[1])
+    shown = {0, *most.values()}
+    return sorted(shape for shape in shapes if shape[1] in shown or shape[1].bit_count() == 1 or shape == chosen)
+
+
+def _best(found: Sequence[Contender], room: Room, engines: Sequence[str], shapes: Sequence[_Shape]) -> list[_Found]:
     """For each kind of devices the best way to hold each form, of one engine a format; large forms first."""
     forms: dict[ModelVariant, tuple[str, Weights]] = {}
     for variant in room.model.variants:
@@ -129,18 +165,21 @@ def _best(found: Sequence[Contender], room: Room, engines: Sequence[str]) -> lis
         if weights := next((item.weights for item in own if item.candidate.engine.engine == engine), None):
             forms[variant] = (engine or "", weights)
     best = []
-    for place in range(len(PLACES)):
-        held = [item for item in found if _place(item.candidate) == place]
+    for shape in shapes:
+        held = [item for item in found if _shape(item.candidate) == shape]
         ways = {engine: _ways(engine, held, found) for engine, _ in forms.values()}
         for variant, (engine, weights) in forms.items():
             chosen = _first(variant, ways[engine], room)
             if chosen is not None:
-                best.append((place, Contender(chosen, weights)))
+                best.append((shape, Contender(chosen, weights)))
     return sorted(best, key=lambda item: (item[0], item[1].candidate.engine.engine, -_size(item[1])))
 
 
 def _ways(engine: str, held: Sequence[Contender], found: Sequence[Contender]) -> list[Candidate]:
-    """Every image of the engine on every set held, the best first: a verified image, the profile's order, most memory.
+    """Every image of the engine on every set held, the best first.
+
+    First a verified image, then as a plan's score: the maker's own code and nothing to compile, most memory, machine
+    code for the GPUs, and at last the profile's order.
 
     A plan tries no more GPUs than are enough; here an image is put on every set that some image of the engine is on.
     """
@@ -158,7 +197,12 @@ def _ways(engine: str, held: Sequence[Contender], found: Sequence[Contender]) ->
         for candidate in images.values()
         for devices, copies, stages in sets
     ]
-    return sorted(made, key=lambda way: (way.image.id not in verified, order.index(way.image.id), -_free(way)))
+
+    def worth(way: Candidate) -> tuple[bool, float, int, float, int]:
+        kind, compiled = image_points(way)
+        return way.image.id not in verified, -kind, -_free(way), -compiled, order.index(way.image.id)
+
+    return sorted(made, key=worth)
 
 
 def _first(variant: ModelVariant, ways: Sequence[Candidate], room: Room) -> Candidate | None:
@@ -183,6 +227,11 @@ def _place(candidate: Candidate) -> int:
     if len(gpus) == 1:
         return PLACES.index("one GPU")
     return PLACES.index("like GPUs" if all(same_kind(gpus[0], gpu) for gpu in gpus[1:]) else "all GPUs")
+
+
+def _shape(candidate: Candidate) -> _Shape:
+    place = _place(candidate)
+    return place, len(candidate.devices) if place == PLACES.index("like GPUs") else 0
 
 
 def _free(candidate: Candidate) -> int:

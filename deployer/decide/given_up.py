@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from deployer.decide.candidates import describe
 from deployer.decide.choose import Considered, Ranked
+from deployer.decide.score_speed import rate_words, under_load
 from deployer.types import Request
 
 
@@ -32,8 +33,8 @@ def _quantization(considered: Considered, request: Request) -> Iterator[str]:
         rival = other.option.candidate
         same = rival.engine.engine == candidate.engine.engine and rival.variant.format == own.format
         if same and _quality(other) > _quality(best):
-            speed = other.option.speed.decode_tokens_per_s
-            rate = f", at about {speed:.1f} tokens/s" if speed is not None else ""
+            each = under_load(other.option.sizing, other.option.speed, request)
+            rate = f", at {rate_words(each, other.option.sizing.offer.slots, request)}" if each is not None else ""
             yield (
                 f"{own.quantization} instead of {rival.variant.quantization}, which fits on {describe(rival.devices)}"
                 f"{rate} (--quant {rival.variant.quantization})"

@@ -75,7 +75,11 @@ def _verdict(
             runs.extend(chosen)
         refused = refused or found
     if runs or (candidate.on_cpu and refused is None):
-        return _can(msgspec.structs.replace(candidate, devices=tuple(runs)), host)
+        able = msgspec.structs.replace(candidate, devices=tuple(runs))
+        unsafe = rules.first_refusal(rules.SAFETY_RULES, able, host, spec, asked)
+        if unsafe is not None:
+            return _made(candidate, "no", "", *_split(*unsafe))
+        return _can(able, host)
     reason, way_out = _split(*refused) if refused is not None else ("it could not be tried", "")
     return _made(candidate, "no", "", reason, way_out)
 

@@ -55,7 +55,6 @@ IMAGE_RULES = (
     Rule("container-first", rules_image.container_first),
     Rule("runtime", rules_image.runtime),
     Rule("image-unavailable", rules_image.image_unavailable),
-    Rule("security", rules_image.security),
     Rule("cpu-architecture", rules_image.cpu_architecture),
     Rule("cpu-flags", rules_image.cpu_flags),
     Rule("model-architecture", rules_image.architecture_since),
@@ -80,6 +79,9 @@ DEVICE_RULES = (
 )
 """Answered for an image on each GPU (or on the asked GPUs together)."""
 
+SAFETY_RULES = (Rule("security", rules_image.security),)
+"""Answered for an image and the GPUs on which it can run: a version's holes matter only where the hardware suits."""
+
 SET_RULES = (
     Rule("split", rules_split.one_gpu),
     Rule("mig", rules_split.mig),
@@ -98,7 +100,7 @@ FORM_RULES = (
 )
 """Answered for a form of the model on a set of GPUs, or on the processor."""
 
-RULES = (*ENGINE_RULES, *VARIANT_RULES, *IMAGE_RULES, *DEVICE_RULES, *SET_RULES, *FORM_RULES)
+RULES = (*ENGINE_RULES, *VARIANT_RULES, *IMAGE_RULES, *DEVICE_RULES, *SAFETY_RULES, *SET_RULES, *FORM_RULES)
 """Every rule but `memory` and `speed`, which estimators answer for what is left."""
 
 MEMORY_RULE, SPEED_RULE = "memory", "speed"

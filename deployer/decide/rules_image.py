@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from deployer.decide.candidates import Candidate
-from deployer.decide.capability import driver_of
+from deployer.decide.candidates import Candidate, Device
+from deployer.decide.capability import code_for, driver_floor, driver_of, last_driver
 from deployer.decide.rules_engine import asked_for
-from deployer.decide.version import at_least, older, release
+from deployer.decide.version import at_least, numbers, older, release
 from deployer.types import Advisory, HostFacts, ImageProfile, ModelSpec, Request
 
 
@@ -196,10 +196,35 @@ def affects(advisory: Advisory, version: str) -> bool:
 def _fixed(candidate: Candidate, host: HostFacts, advisory: Advisory) -> str:
     if advisory.fixed is None:
         return "there is no fixed version"
-    newer = (image for image in candidate.engine.images if image.accelerator == candidate.image.accelerator)
-    safe = next((image for image in newer if not affects(advisory, image.version)), None)
+    safe = next((image for image in candidate.engine.images if _could_replace(image, candidate, host)), None)
     if safe is None:
         return f"fixed in {advisory.fixed}: use that or a newer version"
-    now, floor = driver_of(host), safe.driver_min
+    now, floor = driver_of(host), _floor(safe, candidate.devices)
     needs = f" with driver {floor} or newer" if now and floor and not at_least(now, floor) else ""
     return f"fixed in {advisory.fixed}: use {safe.id}{needs}"
+
+
+def _could_replace(image: ImageProfile, candidate: Candidate, host: HostFacts) -> bool:
+    """True for a safe image of the same kind that this hardware can run, if need be with a newer driver."""
+    alike = image.accelerator == candidate.image.accelerator and image.jetpack == candidate.image.jetpack
+    if not alike or has_holes(candidate.advisories, image.version) or not _suits(image, host.cpu.architecture):
+        return False
+    return all(_has_code(image, device) for device in candidate.devices)
+
+
+def _has_code(image: ImageProfile, device: Device) -> bool:
+    gpu = device.gpu
+    if image.accelerator == "rocm":
+        return gpu.gfx is None or gpu.gfx in image.gfx
+    if image.accelerator != "cuda" or gpu.compute_capability is None:
+        return True
+    floor, last = _floor(image, (device,)), last_driver(gpu, device.known)
+    drivable = floor is None or last is None or numbers(floor)[:1] <= numbers(last)[:1]
+    return drivable and code_for(image, gpu) is not None
+
+
+def _floor(image: ImageProfile, devices: Iterable[Device]) -> str | None:
+    """The oldest driver for all of the GPUs: PTX for one of them needs a newer one than machine code."""
+    known = [device.gpu for device in devices if device.gpu.compute_capability is not None]
+    ptx = image.accelerator == "cuda" and any(code_for(image, gpu) == "ptx" for gpu in known)
+    return driver_floor(image, "ptx" if ptx else "sass")

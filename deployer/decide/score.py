@@ -54,13 +54,13 @@ def score(option: Option, quantizations: Qualities, request: Request, *, wsl: bo
         speed_part(option.sizing, option.speed, request),
         first_token_part(option.speed, request),
         _placement(option),
-        _accelerator(option),
+        _accelerator(option.candidate),
         _verified(option),
         _image(option),
         _container(option),
         _key(option),
         _present(option),
-        _compiled(option),
+        _compiled(option.candidate),
         _arithmetic(option, request),
         _unmeasured(option, quantizations),
         _given_up(option),
@@ -77,6 +77,13 @@ def situations(request: Request) -> tuple[str, ...]:
     """What a profile's strengths may be about: the workload, and how many people share the server."""
     many = "many-users" if request.users >= MANY_USERS else "few-users"
     return (request.workload, "personal" if request.users == 1 else many)
+
+
+def image_points(candidate: Candidate) -> tuple[float, float]:
+    """What a choice among images of one engine is about: points for their kind, and for machine code in them."""
+    ready = _PREBUILT_POINTS if candidate.image.dockerfile is None else 0.0
+    compiled = _compiled(candidate).value
+    return _accelerator(candidate).value + ready + min(compiled, 0.0), max(compiled, 0.0)
 
 
 def _workload(option: Option, request: Request) -> ScorePart:
@@ -133,9 +140,9 @@ def unproven_graphics(candidate: Candidate) -> str | None:
     return f"{short_name(unknown)} reads the processor's own memory, and whether it is faster than its cores is unknown"
 
 
-def _accelerator(option: Option) -> ScorePart:
-    accelerator = option.candidate.image.accelerator
-    if unproven_graphics(option.candidate) is not None:
+def _accelerator(candidate: Candidate) -> ScorePart:
+    accelerator = candidate.image.accelerator
+    if unproven_graphics(candidate) is not None:
         return _part("accelerator", 0.0, "graphics of the processor")
     if accelerator in ("cuda", "rocm", "sycl"):
         return _part("accelerator", _NATIVE_POINTS, f"{accelerator} is the GPU maker's own")
@@ -183,9 +190,9 @@ def _present(option: Option) -> ScorePart:
     return _part("present", 0.0, "the model has to be downloaded")
 
 
-def _compiled(option: Option) -> ScorePart:
-    image = option.candidate.image
-    known = [device.gpu for device in option.candidate.devices if device.gpu.compute_capability is not None]
+def _compiled(candidate: Candidate) -> ScorePart:
+    image = candidate.image
+    known = [device.gpu for device in candidate.devices if device.gpu.compute_capability is not None]
     if image.accelerator != "cuda" or not known:
         return _part("compiled", 0.0, "no CUDA code")
     if all(code_for(image, gpu) == "sass" for gpu in known):

@@ -34,10 +34,15 @@ def speed_part(sizing: Sizing, speed: SpeedEstimate, request: Request) -> ScoreP
     doublings = math.log2(max(each, _CRAWLING) / COMFORTABLE)
     points = _POINTS + (_SLOWER_POINTS if doublings < 0 else _FASTER_POINTS) * min(doublings, _DOUBLINGS)
     points += _CRAWL_POINTS * min(math.log2(max(each, _CRAWLING)), 0.0)
+    enough = "" if request.workload == "embedding" else f"; {COMFORTABLE:.0f} are comfortable"
+    return ScorePart(part="speed", value=round(points, 3), why=rate_words(each, slots, request) + enough)
+
+
+def rate_words(each: float, slots: int, request: Request) -> str:
+    """What `under_load` found, in words; the same wherever two are compared."""
     busy = f" each with {slots} users busy" if slots > 1 else ""
     what = "of a prompt" if request.workload == "embedding" else "with prompts read"
-    why = f"{about(each)} tokens/s{busy}, {what}; {COMFORTABLE:.0f} are comfortable"
-    return ScorePart(part="speed", value=round(points, 3), why=why)
+    return f"{about(each)} tokens/s{busy}, {what}"
 
 
 def under_load(sizing: Sizing, speed: SpeedEstimate, request: Request) -> float | None:
@@ -62,5 +67,8 @@ def first_token_part(speed: SpeedEstimate, request: Request) -> ScorePart:
         return ScorePart(part="first-token", value=0.0, why=speed.basis)
     seconds = tokens / speed.prompt_tokens_per_s
     points = max(_WAIT_POINTS * max(math.log2(seconds / patience), 0.0), _LONGEST_WAIT_POINTS)
-    why = f"{about(seconds)} s to the first token of an answer to {tokens}; nobody minds {patience:.0f}"
+    until = (
+        f"for a text of {tokens}" if request.workload == "embedding" else f"to the first token of an answer to {tokens}"
+    )
+    why = f"{about(seconds)} s {until}; nobody minds {patience:.0f}"
     return ScorePart(part="first-token", value=round(points + 0.0, 3), why=why)

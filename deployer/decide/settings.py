@@ -162,6 +162,11 @@ def wanted_slots(candidate: Candidate, host: HostFacts, request: Request) -> int
     return max(min(request.users, cap), 1)
 
 
+def waiting(slots: int, users: int) -> str:
+    """The sentence for more users than slots."""
+    return f"{slots} of {users} users are served at once; the others wait their turn"
+
+
 def wanted_contexts(architecture: Architecture, request: Request) -> tuple[int, ...]:
     """Tokens per slot, best first: the user's own number alone, else 8192 (or the model's maximum) and smaller."""
     if request.context is not None:

@@ -115,12 +115,18 @@ def corrected(
     )
     was = _spread(formula.decode_tokens_per_s, formula.decode_high)
     total = _spread(formula.total_tokens_per_s, formula.total_high)
-    return ranged(
+    found = ranged(
         made,
         decode=was if decode is None else decode,
         total=total if decode is None else min(max(decode, KNOWN), total),
         prompt=_spread(formula.prompt_tokens_per_s, formula.prompt_high) if prompt is None else prompt,
     )
+    guessed = found.evidence == _WORDS[ALLOWANCE]
+    return msgspec.structs.replace(found, evidence=_STILL_WIDE) if guessed else found
+
+
+_STILL_WIDE = "half to twice as many are possible"
+"""Where a measurement corrects the numbers, somebody measured the machine, but not yet enough."""
 
 
 def _spread(middle: float | None, high: float | None) -> float:

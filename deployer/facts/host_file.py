@@ -8,6 +8,7 @@ import msgspec
 
 from deployer.errors import BadInputError, ProfileError
 from deployer.facts.fingerprint import fingerprint
+from deployer.paths import is_special
 from deployer.types import FORMAT_VERSION, HostFacts
 
 _LIMIT_BYTES = 4 * 1024 * 1024
@@ -38,6 +39,8 @@ def load_host_file(path: Path) -> HostFacts:
 
 def _read(path: Path) -> bytes:
     """Read the bytes, and not more than 4 MiB of them."""
+    if is_special(path):
+        raise BadInputError(f"{path}: not a regular file", hint=_HINT)
     try:
         with path.open("rb") as file:
             content = file.read(_LIMIT_BYTES + 1)

@@ -3,6 +3,7 @@
 from deployer.health.answers import ProtocolError
 from deployer.health.check import CapabilityResult, CheckReport, Target, check
 from deployer.health.client import Client
+from deployer.health.contact import first_contact
 from deployer.health.detect import detect
 from deployer.health.diagnose import Diagnosis, diagnose
 from deployer.health.gate import gate, server_url
@@ -22,6 +23,7 @@ __all__ = [
     "check",
     "detect",
     "diagnose",
+    "first_contact",
     "gate",
     "read_metrics",
     "read_parts",

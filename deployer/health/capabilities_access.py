@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 from deployer.health.answers import ProtocolError
-from deployer.health.trial import CLOSED, Broken, Door, Live, NotSupported, user
+from deployer.health.trial import CLOSED, Broken, Door, Live, NotRun, NotSupported, user
 
 _CHAT = "/v1/chat/completions"
 _ROUTES = (
@@ -59,6 +59,8 @@ def malformed(live: Live) -> str:
     """A body that is not JSON, or of the wrong shape, is a client error."""
     path = "/v1/embeddings" if live.embedding else _CHAT
     statuses = [live.client.status_of_raw(path, body) for body in _MALFORMED]
+    if closed := CLOSED.intersection(statuses):
+        raise NotRun(f"HTTP {min(closed)} tells of the key, and nothing of the request")
     if any(not 400 <= status < 500 for status in statuses):  # noqa: PLR2004 - client errors
         raise Broken(f"cut JSON got HTTP {statuses[0]}, JSON of a wrong shape HTTP {statuses[1]}; 400 was expected")
     return f"HTTP {statuses[0]} for cut JSON, HTTP {statuses[1]} for JSON of a wrong shape"
@@ -73,6 +75,8 @@ def unknown_model(live: Live) -> str:
         else:
             live.client.chat([user("hello")], model=name, max_tokens=1)
     except ProtocolError as error:
+        if error.status in CLOSED:
+            raise NotRun(f"HTTP {error.status} tells of the key, and nothing of the model") from error
         if error.status is not None and 400 <= error.status < 500:  # noqa: PLR2004 - a client error
             return f"HTTP {error.status} for '{name}'"
         raise

@@ -21,7 +21,7 @@ _LONG_SHARE = 2
 
 
 class CapabilityResult(Value, frozen=True, kw_only=True):
-    """One capability of a live server, and what was seen. "not run": there was no time left for it."""
+    """One capability of a live server, and what was seen. "not run": no time was left, or nothing can be shown."""
 
     name: str
     status: CapabilityStatus
@@ -33,7 +33,8 @@ class Target(Value, frozen=True, kw_only=True):
     """The server to check, and what is known of it.
 
     `engine` is the profile of what runs there; None: found out among `engines`. `model` None: the first that it lists.
-    `context` in tokens of one request; None: what it tells. `embedding`: it was deployed to serve vectors.
+    `context` in tokens of one request; None: what it tells. `embedding`: it was deployed to serve vectors. `name`: its
+    name here, None for a URL.
     """
 
     base_url: str
@@ -41,6 +42,7 @@ class Target(Value, frozen=True, kw_only=True):
     model: str | None = None
     context: int | None = None
     embedding: bool = False
+    name: str | None = None
     engine: EngineProfile | None = None
     engines: tuple[EngineProfile, ...] = ()
 

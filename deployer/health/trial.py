@@ -26,7 +26,7 @@ class Broken(NotSupported):
 
 
 class NotRun(NotSupported):
-    """There was no time to try."""
+    """There was no time to try, or what was tried shows nothing."""
 
 
 class Live:

@@ -6,6 +6,7 @@ import msgspec
 
 from deployer.errors import BadInputError
 from deployer.images.engine import engine
+from deployer.images.reference import parse_reference
 
 _MIB = 1024 * 1024
 _BAD_REQUEST = 400
@@ -21,6 +22,11 @@ class LocalImage(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     environment: dict[str, str]
     architecture: str | None
+
+    def comes_from(self, reference: str) -> bool:
+        """True when a registry has it under this name; the same image may have been pushed elsewhere under another."""
+        name = parse_reference(reference).name
+        return any(parse_reference(digest).name == name for digest in self.digests)
 
     @property
     def cuda(self) -> str | None:

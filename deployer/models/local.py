@@ -13,6 +13,7 @@ from deployer.models.projector import projector_beside
 from deployer.models.reference import FORMS, PackageReference
 from deployer.models.safetensors_files import folder_weights
 from deployer.models.selection import model_files
+from deployer.paths import is_special
 from deployer.types import Architecture, ModelSpec, ModelVariant, WeightLayout
 
 PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth"})
@@ -24,6 +25,8 @@ def from_path(path: Path) -> ModelSpec:
         looks_like_a_repository = str(path).count("/") == 1 and not path.is_absolute()
         hint = f"for a model on the hub write hf:{path}" if looks_like_a_repository else FORMS
         raise BadInputError(f"{printable(str(path))}: no such file or folder", hint=printable(hint, 300))
+    if is_special(path):
+        raise BadInputError(f"{printable(str(path))}: not a regular file", hint="give a .gguf file or a model folder")
     if path.is_dir():
         return from_folder(path.resolve())
     files = part_names(path.name)

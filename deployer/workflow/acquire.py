@@ -143,7 +143,7 @@ def _pull_again(plan: Plan, report: Reporter) -> Plan:
 def _pull(plan: Plan, report: Reporter) -> Plan:
     reference = _pinned_reference(plan)
     here = images.inspect_image(reference) if plan.image.digest is None else None
-    if here is not None and not here.digests:  # built or loaded here: no registry has it
+    if here is not None and not here.comes_from(reference):  # built or loaded here
         report.done(f"image {short(here.id)} is {reference} on this machine; it came from no registry", 0.0)
         return _with_image(plan, here.id, None, source="pull")
     with timed(report, f"pull {reference}") as outcome:

@@ -1,6 +1,6 @@
 """`adopt`: a server that others run comes into view: looked at first, then remembered, never started or stopped."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from deployer.health import Client, ProtocolError
 from deployer.paths import Home
 from deployer.types import Adopted
 from deployer.workflow import endpoint
+from deployer.workflow.key_file import read_key
 from deployer.workflow.report import Reporter, timed
 
 QUESTION = "What is the capital of France?"
@@ -28,8 +29,9 @@ def adopt(
     model: str | None,
     report: Reporter,
     dry_run: bool = False,
+    agree: Callable[[Adopted], None] | None = None,
 ) -> Adopted:
-    """Look at the server, and keep what was seen unless `dry_run`.
+    """Look at the server, and keep what was seen unless `dry_run`; `agree` is shown it first, and raises to stop.
 
     BadInputError for a bad URL, name or model, PreconditionError when nothing answers or the key is refused,
     VerificationError when what answers is no OpenAI-compatible server.
@@ -42,7 +44,11 @@ def adopt(
         found = _look(client, name, key, model)
         outcome(f"{found.engine or 'a server of an unknown kind'} answers as {found.model}")
     _notes(client, found, key, report)
-    return found if dry_run else _keep(home, found, key)
+    if dry_run:
+        return found
+    if agree is not None:
+        agree(found)
+    return _keep(home, found, key)
 
 
 def forget(home: Home, name: str) -> None:
@@ -57,18 +63,6 @@ def refuse_taken(home: Home, name: str) -> None:
     ledger.checked_name(name)
     if name in ledger.deployments(home) or ledger.adopted(home, name) is not None:
         raise BadInputError(f"there is a {name!r} already", hint=f"choose another --name, or: deployer down {name}")
-
-
-def read_key(path: Path) -> str:
-    """The key in a file. BadInputError when there is none."""
-    try:
-        key = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: no key can be read: {getattr(error, 'strerror', None) or 'not text'}"
-        raise BadInputError(message, hint="--key-file FILE holds the key alone") from error
-    if not key:
-        raise BadInputError(f"{path}: the file is empty", hint="--key-file FILE holds the key alone")
-    return key
 
 
 def _keep(home: Home, found: Adopted, key: str | None) -> Adopted:

@@ -9,6 +9,7 @@ from deployer.health import CapabilityResult, CheckReport, Target
 from deployer.paths import Home
 from deployer.types import Adopted
 from deployer.workflow import endpoint, running
+from deployer.workflow.key_file import read_key
 
 __all__ = ["CapabilityResult", "CheckReport", "Target", "broken", "check", "failure", "target"]
 
@@ -27,7 +28,8 @@ def target(
         return _deployed(home, name, model, context)
     if name is not None:
         raise BadInputError("give a deployment's name or --url, not both", hint="deployer check --help")
-    return Target(base_url=url, key=_key(key_file), model=model, context=context, engines=catalog.load_engines())
+    key = None if key_file is None else read_key(key_file)
+    return Target(base_url=url, key=key, model=model, context=context, engines=catalog.load_engines())
 
 
 def check(
@@ -37,7 +39,11 @@ def check(
     on_start: Callable[[str], None] | None = None,
     on_result: Callable[[CapabilityResult], None] | None = None,
 ) -> CheckReport:
-    """Run every check, within `timeout_s` seconds in all; the callbacks tell which begins, and how each ended."""
+    """Run every check, within `timeout_s` seconds in all; the callbacks tell which begins, and how each ended.
+
+    Raises PreconditionError where nothing answers, and BadInputError for a key that is refused, or needed and absent.
+    """
+    health.first_contact(server.base_url, server.key, total_s=timeout_s, retry=_with_key(server))
     return health.check(server, total_s=timeout_s, on_start=on_start, on_result=on_result)
 
 
@@ -46,10 +52,28 @@ def broken(results: Sequence[CapabilityResult]) -> tuple[CapabilityResult, ...]:
     return tuple(item for item in results if item.status == "broken")
 
 
-def failure(results: Sequence[CapabilityResult]) -> VerificationError:
+def failure(server: Target, results: Sequence[CapabilityResult]) -> VerificationError:
     """One error for all that is broken."""
     names = ", ".join(item.name for item in results)
-    return VerificationError(f"broken: {names}", hint="deployer logs shows what the engine says")
+    return VerificationError(f"broken: {names}", hint=_log(server))
+
+
+def _log(server: Target) -> str:
+    """Where the engine says more: the log of what is not ours is not here."""
+    if server.name is not None and server.engine is not None:
+        return f"deployer logs {server.name}"
+    with_key = " --key-file FILE" if server.key else ""
+    again = server.name or f"--url {server.base_url}{with_key}"
+    return f"the server's own log says more; again: deployer check {again}"
+
+
+def _with_key(server: Target) -> str:
+    """The command that gives the right key."""
+    if server.name is None:
+        return f"deployer check --url {server.base_url} --key-file FILE"
+    if server.engine is not None:
+        return f"deployer logs {server.name}"
+    return f"deployer adopt {server.base_url} --name {server.name} --key-file FILE"
 
 
 def _deployed(home: Home, name: str | None, model: str | None, context: int | None) -> Target:
@@ -65,6 +89,7 @@ def _deployed(home: Home, name: str | None, model: str | None, context: int | No
         key=ledger.read_key(home, found.name),
         model=model or found.model,
         context=context or plan.settings.context,
+        name=found.name,
         embedding=plan.request.workload == "embedding",
         engine=catalog.load_engine(plan.engine),
     )
@@ -77,15 +102,7 @@ def _adopted(home: Home, record: Adopted, model: str | None, context: int | None
         key=None if record.key_file is None else ledger.read_key(home, record.name),
         model=model or record.model,
         context=context,
+        name=record.name,
         embedding=record.embedding,
         engines=catalog.load_engines(),
     )
-
-
-def _key(path: Path | None) -> str | None:
-    try:
-        return None if path is None else path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(
-            f"{path}: no key can be read: {error}", hint="--key-file FILE holds the key alone"
-        ) from error

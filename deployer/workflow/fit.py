@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from deployer import catalog, facts, ledger
+from deployer import catalog, facts, ledger, models
 from deployer.decide.fit import fit_table
 from deployer.errors import NoFitError, PreconditionError
 from deployer.paths import Home
@@ -48,7 +48,9 @@ def _host(request: Request, home: Home, host_file: Path | None) -> tuple[HostFac
         return facts.load_host_file(host_file), ()
     from deployer.workflow import running
 
-    host = running.reclaim(planning.probe(home), home, planning.deployment_name(request))
+    models.parse_reference(request.model)
+    host, name = planning.probe(home), request.name or planning.name_from(request.model)
+    host = running.reclaim(host, home, name) if name else host
     return host, planning.verified_here(home, host)
 
 
@@ -78,6 +80,7 @@ def forced(request: Request, row: FitRow, cell: FitCell) -> Request:
     """The request whose plan is exactly this cell."""
     return msgspec.structs.replace(
         request,
+        name=request.name if planning.name_from(request.model) else "model",
         engine=row.engine,
         image=row.image,
         quantization=row.quantization,

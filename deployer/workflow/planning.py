@@ -150,15 +150,19 @@ def verified_here(home: Home, host: HostFacts) -> tuple[VerifiedImage, ...]:
 
 
 def deployment_name(request: Request) -> str:
-    """The deployment's name: as asked, else made from the model's reference."""
+    """The deployment's name: as asked, else made from the model's reference. Raises BadInputError."""
     if request.name is not None:
         return ledger.checked_name(request.name)
-    known = catalog_name(request.model) or request.model
-    last = re.split(r"[/:]", known.removesuffix(".gguf"))[-1]
-    slug = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40].strip("-")
-    if not slug:
+    if not (slug := name_from(request.model)):
+        models.parse_reference(request.model)  # one that names nothing is refused as such
         raise BadInputError(f"no deployment name can be made from {request.model!r}", hint="give one with --name NAME")
     return slug
+
+
+def name_from(model: str) -> str:
+    """A deployment's name from a model's reference; empty where it has no letter or digit that a name can hold."""
+    last = re.split(r"[/:]", (catalog_name(model) or model).removesuffix(".gguf"))[-1]
+    return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40].strip("-")
 
 
 def catalog_name(text: str) -> str | None:

@@ -7,7 +7,7 @@ import msgspec
 
 from deployer import catalog, ledger
 from deployer.errors import BadInputError, PreconditionError
-from deployer.paths import Home
+from deployer.paths import Home, is_special
 from deployer.types import Plan, Request
 from deployer.workflow import planning
 
@@ -36,6 +36,8 @@ def save(plan: Plan, path: Path) -> None:
 
 def load(path: Path) -> Plan:
     """A plan saved by `plan --out`. Raises BadInputError for anything else."""
+    if is_special(path):
+        raise BadInputError(f"{path}: not a regular file", hint=_HOW)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
     except OSError as error:

@@ -91,10 +91,18 @@ def arranged(
 ) -> tuple[Arrangement, tuple[Plan, ...]]:
     """How the deployments share the host, and their plans in the order of deciding."""
     wanted = [
-        Wanted(name, request, planning.resolve_model(request.model, home).parameters)
-        for name, request in wish.requests.items()
+        Wanted(name, request, _parameters(wish.file, name, request, home)) for name, request in wish.requests.items()
     ]
     return arrange(wanted, host, decide_one)
+
+
+def _parameters(file: DeploymentsFile, name: str, request: Request, home: Home) -> int:
+    """The model's size; an error of its name tells where it stands."""
+    try:
+        return planning.resolve_model(request.model, home).parameters
+    except BadInputError as error:
+        where = f"{file.label}:{file.lines[name]}: deployments/{name}/model"
+        raise type(error)(f"{where}: {error.message}", hint=error.hint, details=error.details) from error
 
 
 def seen(names: Iterable[str], home: Home) -> HostFacts:

@@ -76,7 +76,10 @@ def down(wish: Wish, home: Home, report: Reporter) -> tuple[tuple[str, bool], ..
         gateway.down(home, report)
 
     def stop(name: str) -> tuple[str, bool]:
-        return name, name in known and lifecycle.down(home, name, report)
+        if name not in known:
+            report.done(f"{name} was not running", 0.0)
+            return name, False
+        return name, lifecycle.down(home, name, report)
 
     return _each(tuple(reversed(wish.meant)), str, stop, report)
 

@@ -128,7 +128,8 @@ def test_a_client_in_the_network_finds_the_next_server_where_it_was(
 def test_a_running_server_is_adopted_and_let_go(served: Served, tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(served.key)
-    found = served.run("adopt", served.document["base_url"], "--name", "desk", "--key-file", str(key_file))
+    words = ("adopt", served.document["base_url"], "--name", "desk", "--key-file", str(key_file))
+    found = served.run(*words, "--yes")
     assert (found["engine"], found["model"], found["changed"]) == ("llama.cpp", "connect", True)
     rows = {row["name"]: row for row in served.run("status")["deployments"]}
     assert (rows["desk"]["status"], rows["desk"]["answers"]) == ("adopted", True)

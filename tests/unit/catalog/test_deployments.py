@@ -96,11 +96,12 @@ def test_a_wrong_word_is_named_with_its_line(inside: str, line: int, words: tupl
         ("deployments: {chat: {users: 2}}", "missing key 'model'"),
         ("deployments: {chat: {model: m}}\ngatewey: true", "did you mean 'gateway'?"),
         ("deployments: {chat: {model: m}}\ngateway: {prt: 1}", "did you mean 'port'?"),
+        ("deployments: {chat: {model: m}}\ngateway: maybe", ":2: gateway: expected true, or a mapping, not 'maybe'"),
         ("deployments: {chat: {model: m}}\ndefaults: {model: m}", "unknown key 'model'"),
         ("deployments: {chat: {model: m}}\ndefaults: {port: 8000}", "unknown key 'port'"),
         ("deployments:\n  chat: {model: a}\n  chat: {model: b}", "duplicate key 'chat'"),
         ("deployments:\n  chat: &x {model: a}\n  b:\n    <<: *x", "merge keys"),
-        ("deployments:\n  chat: !!python/object:os.system {}", "tag"),
+        ("deployments:\n  chat: !!python/object:os.system {}", "not allowed in this file"),
         ("a: 1\n---\nb: 2", "document"),
         ("deployments:\n\tchat: 1", "line 2"),
         ("[" * 5000, "nested too deeply"),
@@ -121,7 +122,9 @@ def test_a_bomb_of_anchors_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_or_not_there_is_refused(tmp_path: Path) -> None:
-    assert "larger than" in refused(tmp_path, b"#" * 1_000_001).message
+    large = refused(tmp_path, b"#" * 1_000_001).message
+    assert "larger than" in large
+    assert "profile" not in large
     many = "\n".join(f"  d{i}: {{model: m}}" for i in range(65))
     assert "65 deployments" in refused(tmp_path, f"deployments:\n{many}\n").message
     with pytest.raises(ProfileError, match="cannot be read"):

@@ -28,6 +28,13 @@ def test_a_duplicate_key_is_refused_with_its_place() -> None:
     assert refusal(text) == "profiles/x.yaml: images/0: line 4: duplicate key 'id'"
 
 
+@pytest.mark.parametrize(
+    ("text", "word"), [("on: 1\non: 2\n", "on"), ("1: a\n1: b\n", "1"), ("yes: a\ntrue: b\n", "true")]
+)
+def test_a_duplicate_key_is_shown_as_it_is_written(text: str, word: str) -> None:
+    assert refusal(text) == f"profiles/x.yaml: line 2: duplicate key {word!r}"
+
+
 def test_several_documents_are_refused() -> None:
     assert "single document" in refusal("a: 1\n---\nb: 2\n")
 

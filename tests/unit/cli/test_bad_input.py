@@ -157,3 +157,43 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "-f", "{}"),
+        ("plan", NAME, "--host", "{}"),
+        ("plan", "{}", "--host", HOST),
+        ("up", "{}", "--yes"),
+        ("check", "--url", "http://127.0.0.1:1", "--key-file", "{}"),
+        ("adopt", "http://127.0.0.1:1", "--name", "desk", "--key-file", "{}"),
+    ],
+)
+def test_a_pipe_is_refused_and_never_waited_for(words: tuple[str, ...], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    error = refused(*(word.format(pipe) for word in words), home=tmp_path)
+    assert str(error["message"]).endswith(f"{pipe}: not a regular file")
+
+
+def test_a_device_is_no_model(tmp_path: Path) -> None:
+    assert refused("plan", "/dev/zero", "--host", HOST, home=tmp_path)["message"] == "/dev/zero: not a regular file"
+
+
+@pytest.mark.parametrize("verb", ["fit", "plan"])
+@pytest.mark.parametrize("reference", ["", "hf:日本/語"])
+def test_a_reference_that_names_nothing_is_refused_as_such(reference: str, verb: str, tmp_path: Path) -> None:
+    error = refused(verb, reference, home=tmp_path)
+    assert "is not a model reference" in str(error["message"])
+    assert "--name" not in str(error["hint"])
+
+
+def test_fit_needs_no_name_for_a_file_whose_own_cannot_be_one(tmp_path: Path) -> None:
+    (tmp_path / "語.gguf").write_bytes(b"no model")
+    assert refused("fit", str(tmp_path / "語.gguf"), home=tmp_path)["kind"] == "bad-model-file"
+
+
+def test_an_ipv6_address_has_brackets_in_its_url(tmp_path: Path) -> None:
+    done = deployer("plan", NAME, "--host", HOST, "--address", "::1", "--port", "18555", home=tmp_path)
+    assert "http://[::1]:18555/v1" in done.stdout

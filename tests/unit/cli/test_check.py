@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.cli.test_bad_input import deployer
 from tests.unit.health.capable import capable, chat_route, make_capable
 from tests.unit.health.conftest import Scripted
 
@@ -64,7 +65,31 @@ def test_the_table_and_the_progress_are_apart(server: Scripted, tmp_path: Path) 
     assert code == 0
     assert stdout.splitlines()[0].split() == ["CAPABILITY", "STATUS", "SECONDS", "EVIDENCE"]
     assert len(stdout.splitlines()) == 27
-    assert "tool calling: works" in stderr
+    assert stderr == ""
+    rows = {line.split("  ")[0]: line for line in stdout.splitlines()}
+    assert "✓ works" in rows["tool calling"]
+    assert "- not supported" in rows["regex"]
+
+
+def test_a_dead_port_is_one_error_and_a_wrong_key_another(server: Scripted, tmp_path: Path) -> None:
+    nobody = deployer("check", "--url", "http://127.0.0.1:1", home=tmp_path)
+    assert (nobody.returncode, nobody.stdout) == (3, "")
+    assert "nothing answers at http://127.0.0.1:1: connection refused" in nobody.stderr
+    none = deployer("check", "--url", server.url, home=tmp_path)
+    assert (none.returncode, none.stdout) == (2, "")
+    assert "asks for a key, and none was given (HTTP 401)" in none.stderr
+    assert f"next:  deployer check --url {server.url} --key-file FILE" in none.stderr
+    (tmp_path / "wrong").write_text("not-this-one\n")
+    wrong = deployer("check", "--url", server.url, "--key-file", str(tmp_path / "wrong"), "--json", home=tmp_path)
+    assert wrong.returncode == 2
+    assert "refuses this key" in json.loads(wrong.stdout)["error"]["message"]
+
+
+def test_a_key_that_opens_the_list_of_models_alone_is_refused_too(server: Scripted, tmp_path: Path) -> None:
+    server.routes["/v1/chat/completions"] = lambda handler: handler.reply(401, {})
+    code, _, stderr = check(server, tmp_path)
+    assert code == 2
+    assert "refuses this key (HTTP 401)" in stderr
 
 
 def test_what_is_broken_is_one_document_and_exit_6(server: Scripted, tmp_path: Path) -> None:
@@ -81,7 +106,10 @@ def test_what_is_broken_is_one_document_and_exit_6(server: Scripted, tmp_path: P
     assert (status(document)["token usage"], document["complete"]) == ("broken", True)
     assert document["error"]["message"] == "broken: token usage"
     assert "error: broken: token usage" in stderr
-    assert check(server, tmp_path)[0] == 6
+    code, stdout, stderr = check(server, tmp_path)
+    assert code == 6
+    assert "✗ broken" in stdout
+    assert f"deployer check --url {server.url}" in stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

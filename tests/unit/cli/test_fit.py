@@ -122,8 +122,17 @@ def test_the_page_has_a_line_for_every_form_and_explains_its_signs() -> None:
     page = "\n".join(fit_table.lines(table, 80))
     for row in table.rows:
         assert row.quantization in page
-    assert "23/81 layers are on the GPUs" in page
-    assert "e16   all layers" not in page
+    assert "a of the b layers are on the GPUs" in page
+    assert "the largest context, in tokens" in page
+    assert "experts" not in page
+
+
+def test_a_type_of_keys_and_values_that_was_asked_for_has_no_star() -> None:
+    table = msgspec.json.decode((TABLES / "p40-3090-mixed.json").read_bytes(), type=FitTable)
+    assert "else it would not fit" in "\n".join(fit_table.lines(table, 80))
+    asked = "\n".join(fit_table.lines(table, 80, asked="q8_0"))
+    assert "*" not in asked
+    assert "else it would not fit" not in asked
 
 
 def test_unknown_memory_is_a_question_mark() -> None:

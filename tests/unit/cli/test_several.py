@@ -64,7 +64,7 @@ def test_a_file_with_one_deployment_is_still_a_list(file: str, tmp_path: Path) -
 def test_for_a_person_the_totals_stand_below(file: str, tmp_path: Path) -> None:
     done = deployer("plan", "-f", file, "--host", CARD, home=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "\ntogether\n  GPU-" in done.stdout
+    assert "\ntogether\n  GPU 0 NVIDIA GeForce RTX 4090: " in done.stdout
     assert f"next: deployer up -f {file}" in done.stdout
 
 
@@ -139,6 +139,25 @@ def test_plan_and_render_show_the_gateway(file: str, tmp_path: Path) -> None:
     assert document("status", "-f", file, home=tmp_path)["gateway"]["status"] == "absent"
 
 
+def test_an_unknown_model_is_told_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("deployments:\n  embed: {model: qwen3-embedding-0.6b}\n  chat:\n    model: nosuch\n")
+    error = refused("plan", "-f", str(path), "--host", CARD, home=tmp_path)
+    assert error["kind"] == "unknown-model"
+    assert str(error["message"]).startswith(f"{path}:3: deployments/chat/model: ")
+
+
+def test_memory_is_told_of_gpus_by_index_and_name(file: str, tmp_path: Path) -> None:
+    shown = deployer("plan", "-f", file, "--host", CARD, home=tmp_path).stdout
+    assert "GPU-" not in shown
+    assert "  GPU 0 NVIDIA GeForce RTX 4090: " in shown
+    first = shown.splitlines().index("memory") + 1
+    bars = [line for line in shown.splitlines()[first : first + 2] if "[" in line]
+    assert bars[0].startswith("  GPU 0 NVIDIA GeForce RTX 4090 [")
+    assert len({line.index("[") for line in bars}) == 1
+    assert bars[1].startswith("  host  ")
+
+
 def test_status_and_down_know_what_was_never_brought_up(file: str, tmp_path: Path) -> None:
     status = document("status", "-f", file, home=tmp_path)
     assert status["gateway"] is None
@@ -146,14 +165,24 @@ def test_status_and_down_know_what_was_never_brought_up(file: str, tmp_path: Pat
     assert [(row["name"], row["status"]) for row in rows] == [("embed", "absent"), ("chat", "absent")]
     found = document("down", "-f", file, home=tmp_path)
     assert found["deployments"] == [{"name": "chat", "changed": False}, {"name": "embed", "changed": False}]
+    said = deployer("down", "-f", file, "-y", home=tmp_path)
+    assert "chat was not running" in said.stderr
+    assert "embed was not running" in said.stderr
+    shown = deployer("status", "-f", file, home=tmp_path)
+    assert shown.stdout.splitlines()[1].split()[:4] == ["embed", "absent", "-", "-"]
     said = deployer("down", "-f", file, "chat", "--dry-run", home=tmp_path)
     assert (said.returncode, said.stderr) == (0, "would stop chat\n")
+    would = document("down", "-f", file, "--dry-run", home=tmp_path)
+    assert would["dry_run"] is True
+    assert [(item["name"], item["would"]) for item in would["deployments"]] == [("chat", "stop"), ("embed", "stop")]
 
 
 def test_up_without_a_terminal_wants_a_yes_and_a_dry_run_changes_nothing(file: str, tmp_path: Path) -> None:
     Path(file).write_text("deployments: {chat: {model: qwen2.5-0.5b-instruct, gpus: none}}\n")
     dry = deployer("up", "-f", file, "--dry-run", home=tmp_path)
     assert "chat: " in dry.stdout
+    told = document("up", "-f", file, "--dry-run", home=tmp_path)
+    assert (told["dry_run"], [item["name"] for item in told["plan"]["deployments"]]) == (True, ["chat"])
     asked = deployer("up", "-f", file, home=tmp_path)
     assert asked.returncode == 3
     assert "add --yes" in asked.stderr
@@ -164,6 +193,13 @@ def test_one_model_is_still_asked_for_in_the_same_words(tmp_path: Path) -> None:
     assert "Missing argument 'MODEL'" in str(refused("plan", home=tmp_path)["message"])
     assert "unexpected extra argument (b)" in str(refused("plan", "a", "b", home=tmp_path)["message"])
     assert "unexpected extra argument (b)" in str(refused("down", "a", "b", home=tmp_path)["message"])
+
+
+def test_a_dry_run_of_one_model_is_one_document(tmp_path: Path) -> None:
+    told = document("up", "qwen2.5-0.5b-instruct", "--gpus", "none", "--dry-run", home=tmp_path)
+    assert (told["dry_run"], told["changed"]) == (True, False)
+    assert told["plan"]["name"] == "qwen2-5-0-5b-instruct"
+    assert not (tmp_path / "deployments").exists()
 
 
 def test_flags_win_over_variables_over_the_file_over_config(file: str, tmp_path: Path) -> None:

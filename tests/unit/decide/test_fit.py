@@ -250,3 +250,27 @@ def test_what_was_measured_here_changes_table_and_plan_alike() -> None:
         rooms.append(at(row, 8192))
     assert rooms[1].memory == made.memory
     assert (rooms[0].room_mib or 0) - (rooms[1].room_mib or 0) >= 900
+
+
+def test_users_who_wait_are_told_as_in_a_plan() -> None:
+    said = "64 of 4096 users are served at once; the others wait their turn"
+    asked = {"users": 4096, "quantization": "Q8_0", "engine": "llama.cpp"}
+    assert said in table(sample("p40x2-535"), "qwen2.5-7b-instruct", **asked).warnings
+    assert not table(sample("p40x2-535"), "qwen2.5-7b-instruct", **{**asked, "users": 64}).warnings
+    both = table(sample("h100x8-580"), "qwen2.5-7b-instruct", users=4096).warnings
+    assert len([text for text in both if "4096 users" in text and text.startswith(("llama.cpp on", "vllm on"))]) > 1
+
+
+def test_like_gpus_by_powers_of_two_and_as_many_as_the_plan_takes() -> None:
+    where, what = sample("h100x8-580"), "qwen2.5-72b-instruct"
+    counts = {len(row.devices) for row in table(where, what, users=20).rows}
+    assert counts == {0, 1, 2, 4, 8}
+    assert len(plan(where, model(what), users=20).devices) in counts
+    three = host(*(gpu(index, "Tesla P40", "6.1", 24576) for index in range(3)))
+    assert {len(row.devices) for row in table(three, SEVENTY).rows} == {0, 1, 2, 3}
+
+
+def test_machine_code_goes_before_code_that_the_driver_compiles() -> None:
+    where, what = sample("gb10"), "qwen2.5-7b-instruct"
+    chosen = {row.image for row in rows(table(where, what), place="one GPU").values()}
+    assert chosen == {"server-cuda13"} == {plan(where, model(what)).image.profile}

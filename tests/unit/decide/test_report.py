@@ -60,3 +60,17 @@ def test_every_image_has_one_verdict_and_every_refusal_a_reason(name: str) -> No
         assert item.reason
         assert (item.status == "no") == (not item.devices)
         assert item.way_out or item.status != "no"
+
+
+def test_hardware_is_told_before_vulnerabilities() -> None:
+    assert "6.1" in verdicts(sample("p40x2-535"))["vllm/cuda12"].reason
+    none = verdicts(host())
+    assert "this host has no GPU" in none["vllm/cuda12"].reason
+    assert not any("--allow-vulnerable" in item.way_out for item in none.values())
+
+
+def test_the_way_out_of_a_vulnerability_names_an_image_that_the_hardware_runs() -> None:
+    newer = verdicts(host(gpu(0, "GeForce RTX 3090", "8.6", 24576), driver="570.86.15"))["vllm/cuda12"]
+    assert "use cuda13 with driver 580" in newer.way_out
+    volta = verdicts(host(gpu(0, "Tesla V100", "7.0", 32768), driver="575.1"))
+    assert not any("use cuda13" in item.way_out for item in volta.values())

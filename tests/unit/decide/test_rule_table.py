@@ -222,7 +222,7 @@ def told(row: Row, rule: str) -> bool:
     return any(item.rule == rule for item in found.rejected)
 
 
-GROUPS = ("ENGINE_RULES", "VARIANT_RULES", "IMAGE_RULES", "DEVICE_RULES", "SET_RULES", "FORM_RULES")
+GROUPS = ("ENGINE_RULES", "VARIANT_RULES", "IMAGE_RULES", "DEVICE_RULES", "SAFETY_RULES", "SET_RULES", "FORM_RULES")
 
 
 def silence(patch: pytest.MonkeyPatch, name: str) -> str:

@@ -89,3 +89,21 @@ def test_an_unknown_estimator_is_a_broken_profile() -> None:
     engine = replace(knowledge().engines[0], memory="guess")
     with pytest.raises(ProfileError, match="no estimator is called 'guess'"):
         plan(sample("p40x2-580"), known=replace(knowledge(), engines=(engine,)))
+
+
+def test_what_is_given_up_is_told_in_the_unit_of_what_is_had() -> None:
+    found = plan(sample("cpu-avx512"), model("qwen2.5-7b-instruct"), users=4)
+    said = next(text for text in found.given_up if "which fits" in text)
+    had = next(part.why for part in found.score if part.part == "speed")
+    assert "each with 4 users busy, with prompts read" in had
+    assert "each with 4 users busy, with prompts read" in said
+    numbers = [float(text.split("about ")[1].split()[0]) for text in (had, said)]
+    assert numbers[0] > numbers[1]
+
+
+def test_an_embedding_model_only_reads() -> None:
+    found = plan(sample("cpu-avx512"), model("bge-m3"), workload="embedding")
+    said = " ".join((*found.reasons, *found.warnings, *(part.why for part in found.score)))
+    assert "tokens/s, of a prompt" in said
+    assert "comfortable" not in said
+    assert "answer" not in said

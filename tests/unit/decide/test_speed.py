@@ -334,3 +334,13 @@ def test_embeddings_are_as_fast_as_their_prompts() -> None:
     made = plan(host(cores=8), "bge-m3", workload="embedding", users=2)
     said = next(item.why for item in made.score if item.part == "speed")
     assert f"{about((made.speed.prompt_tokens_per_s or 0) / 2)} tokens/s each with 2 users busy, of a prompt" in said
+
+
+def test_a_measurement_of_the_prompt_alone_does_not_say_that_nobody_measured() -> None:
+    before = planned(host(cores=8), **Q4)
+    assert "nobody measured" in before.speed.evidence
+    prompt = (before.speed.prompt_tokens_per_s or 0) * 0.8
+    now = planned(host(cores=8), observed(before, {}, prompt_tokens_per_s=prompt), **Q4).speed
+    assert now.prompt_factor == pytest.approx(0.8, rel=0.02)
+    assert "nobody measured" not in now.evidence
+    assert (now.decode_low, now.decode_high) == (before.speed.decode_low, before.speed.decode_high)

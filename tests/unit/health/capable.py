@@ -43,7 +43,7 @@ def chat_route(server: Any, change: Change) -> Any:
 def capable(body: dict[str, Any], answer: dict[str, Any]) -> Any:
     """What a full server does to the plain answer."""
     message, prompt_tokens = answer["choices"][0]["message"], answer["usage"]["prompt_tokens"]
-    if body["model"] != "demo":
+    if body.get("model") != "demo":
         return (404, {"error": {"message": "no such model"}})
     if prompt_tokens > CONTEXT:
         return (400, {"error": {"message": "exceeds the available context size"}})

@@ -213,6 +213,22 @@ def test_nonsense_that_is_a_server_error(server: Any) -> None:
     assert (result.status, "HTTP 500" in result.detail) == ("broken", True)
 
 
+def test_a_refusal_of_the_key_is_no_proof_of_anything_else(server: Any) -> None:
+    make_capable(server)
+    whole = server.routes["/v1/chat/completions"]
+
+    def route(handler: Any) -> None:
+        body = handler.body
+        sound = isinstance(body.get("messages"), list) and body.get("model") == "demo"
+        whole(handler) if sound and len(str(body)) < 9000 else handler.reply(403, {})
+
+    server.routes["/v1/chat/completions"] = route
+    results = checked(server)
+    assert (results["malformed request"].status, results["unknown model"].status) == ("not run", "not run")
+    assert "HTTP 403 tells of the key" in results["unknown model"].detail
+    assert results["too long prompt"].status == "broken"
+
+
 def test_any_model_name_is_answered(server: Any) -> None:
     make_capable(server, lambda body, answer: capable({**body, "model": "demo"}, answer))
     result = checked(server)["unknown model"]

@@ -24,6 +24,14 @@ def test_an_image_is_described(fake_engine: Any) -> None:
     assert inspect_image("absent:v1") is None
 
 
+def test_an_image_that_was_pushed_elsewhere_still_comes_from_no_registry_by_its_own_name(fake_engine: Any) -> None:
+    fake_engine.add("app:v1", digests=("127.0.0.1:5000/copy@sha256:" + "a" * 64,))
+    found = inspect_image("app:v1")
+    assert found is not None
+    assert not found.comes_from("app:v1")
+    assert found.comes_from("127.0.0.1:5000/copy:v2")
+
+
 def test_a_name_that_the_engine_cannot_read(fake_engine: Any) -> None:
     with pytest.raises(BadInputError):
         inspect_image("BAD")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployer import ledger
-from deployer.errors import BadInputError, DeployerError, PreconditionError, VerificationError
+from deployer.errors import BadInputError, DeployerError, InterruptedByUserError, PreconditionError, VerificationError
 from deployer.paths import Home
 from deployer.types import Adopted, Bundle, Request
 from deployer.workflow import adopting, bring_up, checking, endpoint, lifecycle, serving
@@ -278,10 +278,29 @@ def test_a_name_is_needed_where_there_are_two(home: Home, server: Scripted, key_
         endpoint.of_deployment(home, "nope")
 
 
+def test_who_does_not_agree_keeps_nothing(home: Home, server: Scripted, key_file: Path) -> None:
+    shown: list[Adopted] = []
+
+    def no(found: Adopted) -> None:
+        shown.append(found)
+        raise InterruptedByUserError("no")
+
+    with pytest.raises(InterruptedByUserError):
+        adopt(home, server, key_file, agree=no)
+    assert [item.model for item in shown] == ["demo"]
+    assert ledger.adopted(home, "desk") is None
+    assert not ledger.key_path(home, "desk").exists()
+
+
 def test_the_verb_says_what_it_did_and_no_key(home: Home, server: Scripted, key_file: Path, tmp_path: Path) -> None:
     words = ("adopt", server.url, "--name", "desk", "--key-file", str(key_file))
     tried = deployer(tmp_path, *words, "--dry-run", "--json")
     assert (json.loads(tried.stdout)["changed"], tried.returncode) == (False, 0)
+    unasked = deployer(tmp_path, *words, "--json")
+    assert unasked.returncode == 3
+    assert json.loads(unasked.stdout)["error"]["hint"] == "add --yes"
+    assert "would adopt desk: " in unasked.stderr
+    assert json.loads(deployer(tmp_path, "status", "--json").stdout)["deployments"] == []
     done = deployer(tmp_path, *words, "--yes", "--json")
     document = json.loads(done.stdout)
     assert (document["changed"], document["model"], document["format_version"]) == (True, "demo", 1)
@@ -295,6 +314,14 @@ def test_the_verb_says_what_it_did_and_no_key(home: Home, server: Scripted, key_
     assert refused.returncode == 3
     would = deployer(tmp_path, "down", "desk", "--dry-run")
     assert "forget" in would.stderr
+    said = deployer(tmp_path, "down", "desk", "--dry-run", "--json").stdout
+    assert json.loads(said) == {
+        "format_version": 1,
+        "dry_run": True,
+        "name": "desk",
+        "changed": False,
+        "would": "forget",
+    }
     gone = deployer(tmp_path, "down", "desk", "--yes", "--json")
     assert json.loads(gone.stdout)["changed"] is True
     said = "".join(run.stdout + run.stderr for run in (tried, done, refused, would, gone))
