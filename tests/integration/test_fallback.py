@@ -165,7 +165,6 @@ def test_the_release_that_used_the_gpu_comes_back_with_7(host: Host) -> None:
 SLOW = {
     "llama.cpp": (("--image", "debian={image}"), "llama_context: constructing llama_context", "0.04"),
     "vllm": (("--engine", "vllm", "--image", "cpu={image}"), "Started server process", "0.05"),
-    "sglang": (("--engine", "sglang", "--image", "xeon={image}"), "Started server process", "0.05"),
 }
 
 
@@ -173,7 +172,7 @@ SLOW = {
 def slow(request: pytest.FixtureRequest) -> tuple[tuple[str, ...], str, str]:
     """What to ask of a real engine, the line of its log at which it loses its processor, and what is left of it."""
     words, line, cpus = SLOW[request.param]
-    name = {"llama.cpp": "llama_image", "vllm": "vllm_image", "sglang": "sglang_image"}[request.param]
+    name = {"llama.cpp": "llama_image", "vllm": "vllm_image"}[request.param]
     model = MODEL if request.param == "llama.cpp" else str(request.getfixturevalue("safetensors_model"))
     image = request.getfixturevalue(name)
     return (model, *(word.format(image=image) for word in words)), line, cpus
