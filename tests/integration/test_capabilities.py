@@ -61,10 +61,10 @@ def test_a_url_is_told_by_what_it_answers(each_engine: Served) -> None:
     assert found.engine == each_engine.document["engine"]
 
 
-def test_a_server_that_is_not_there_is_broken(deployer: Any, tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_said_before_anything_is_checked(deployer: Any, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("a-key")
-    found = deployer("check", "--url", f"http://127.0.0.1:{free_port()}", "--key-file", str(key), "--json").exited(6)
-    document = found.json()
-    assert document["error"]["kind"] == "verification"
-    assert "broken" in statuses(document).values()
+    url = f"http://127.0.0.1:{free_port()}"
+    document = deployer("check", "--url", url, "--key-file", str(key), "--json").exited(3).json()
+    assert document["error"]["kind"] == "precondition"
+    assert document["error"]["message"] == f"nothing answers at {url}: connection refused"
