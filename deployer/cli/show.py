@@ -20,6 +20,7 @@ from deployer.types import (
     Rejection,
     ScorePart,
 )
+from deployer.types.address import in_url
 
 BAR_WIDTH = 30
 
@@ -64,7 +65,7 @@ def _facts(made: Plan) -> list[str]:
 
 def _published(made: Plan) -> str:
     """As it is published: a wildcard address is shown as one."""
-    return f"http://[{made.address}]:{made.port}" if ":" in made.address else f"http://{made.address}:{made.port}"
+    return f"http://{in_url(made.address)}:{made.port}"
 
 
 def _placement(made: Plan) -> str:

@@ -12,6 +12,7 @@ from deployer.render.launch import LAUNCH_FILE, LAUNCH_PATH, launched
 from deployer.render.readback import check_yaml
 from deployer.render.refuse import refuse_unsafe
 from deployer.types import Plan
+from deployer.types.address import in_url
 
 SERVICE = "llm"
 _KEY, _CONFIG = "api_key", "api_key_config"
@@ -49,7 +50,7 @@ def render_compose(plan: Plan) -> str:
 
 def compose_tree(plan: Plan) -> dict[str, Any]:
     """The file's content as values, before any text. `$` stands for itself here."""
-    publish = f"{_bracketed(plan.address)}:{plan.port}"
+    publish = f"{in_url(plan.address)}:{plan.port}"
     services = {_engine_service(plan): _service(plan)}
     networks: dict[str, Any] = {SERVICE: {"driver": "bridge"}}
     if plan.gateway is None:
@@ -238,7 +239,3 @@ def _repository(reference: str) -> str:
     name = reference.partition("@")[0]
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.partition(':')[0]}"
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -16,6 +16,7 @@ from deployer.render.jinja import render_template
 from deployer.render.proxy import CONFIG, FOLDER, error_json, locked_down, models_json, mounted
 from deployer.render.readback import check_yaml
 from deployer.types import Bundle
+from deployer.types.address import in_url
 from deployer.types.several import GatewayPlan
 
 SERVICE = "gateway"
@@ -82,11 +83,10 @@ def _compose(gateway: GatewayPlan, files: dict[str, str], digest: str) -> str:
 
 
 def _service(gateway: GatewayPlan, files: dict[str, str], digest: str) -> dict[str, Any]:
-    address = f"[{gateway.address}]" if ":" in gateway.address else gateway.address
     buffers_mib = 2 * MAX_CONNECTIONS * _buffer_bytes(gateway) // (1024 * 1024)
     closed = locked_down(gateway.image_id or gateway.image, gateway.container_user, memory_mib=_OWN_MIB + buffers_mib)
     return closed | {
-        "ports": [f"{address}:{gateway.port}:{CONTAINER_PORT}"],
+        "ports": [f"{in_url(gateway.address)}:{gateway.port}:{CONTAINER_PORT}"],
         "networks": [SERVICE, *(route.model for route in gateway.routes)],
         "secrets": ["api_key", "backend_keys"],
         "volumes": [mounted(name) for name in sorted(files)],

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from deployer.types.address import in_url
 from deployer.workflow import container_clients
 from deployer.workflow.endpoint import Endpoint
 
@@ -78,7 +79,7 @@ def _ssh(found: Endpoint) -> str:
     parts = urlsplit(found.base_url)
     port = parts.port or _PORTS[parts.scheme]
     local = port if port >= FIRST_UNPRIVILEGED else LOCAL_PORT
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    host = in_url(parts.hostname or "")
     login = shlex.quote(f"{getpass.getuser()}@{socket.gethostname()}")
     lines = [
         "# On the laptop; it stays open until Ctrl-C:",

@@ -35,9 +35,10 @@ def nothing_fits(found: FitTable) -> NoFitError:
     """The refusal for a table without a single cell that fits; the table is in `details["fit"]`."""
     cells = [(cell.room_mib, row) for row in found.rows for cell in row.cells if cell.room_mib is not None]
     room, row = max(cells, key=lambda item: item[0])
+    users = "1 user" if found.users == 1 else f"{found.users} users"
     return NoFitError(
         f"nothing on this host can serve {found.model}; nearest: {row.quantization} on {row.label} with "
-        f"{row.engine} lacks {-room} MiB for {found.users} users at {min(found.contexts)} tokens",
+        f"{row.engine} lacks {-room} MiB for {users} at {min(found.contexts)} tokens",
         hint="a smaller model or quantization, fewer --users, or free memory",
         details={"rejected": [], "fit": msgspec.to_builtins(found)},
     )

@@ -13,6 +13,7 @@ from deployer.paths import Home
 from deployer.render.gateway import gateway_hash, render_gateway
 from deployer.runtime import ComposeRuntime
 from deployer.types import Plan
+from deployer.types.address import in_url
 from deployer.types.deployments import GatewayWish
 from deployer.types.several import GatewayPlan, GatewayRoute, GatewayState
 from deployer.workflow import preflight
@@ -30,11 +31,10 @@ def plan(wish: GatewayWish, plans: Sequence[Plan], home: Home, port: int) -> Gat
     """The gateway of these plans. Raises PreconditionError for a server that no container can reach."""
     _refuse_unreachable(plans)
     address = wish.address or LOOPBACK
-    shown = f"[{address}]" if ":" in address else address
     key = ledger.key_path(home, NAME)
     return GatewayPlan(
         name=NAME,
-        base_url=f"http://{shown}:{port}/v1",
+        base_url=f"http://{in_url(address)}:{port}/v1",
         address=address,
         port=port,
         models=tuple(item.name for item in plans),
@@ -168,8 +168,7 @@ def _prove(wanted: GatewayPlan, servers: Mapping[str, str], home: Home, report: 
 
 def _client(wanted: GatewayPlan, home: Home) -> health.Client:
     address = wanted.address if wanted.address not in ("0.0.0.0", "::") else LOOPBACK  # noqa: S104 - compared only
-    shown = f"[{address}]" if ":" in address else address
-    return health.Client(f"http://{shown}:{wanted.port}", ledger.read_key(home, NAME), timeout_s=120)
+    return health.Client(f"http://{in_url(address)}:{wanted.port}", ledger.read_key(home, NAME), timeout_s=120)
 
 
 def _listed(wanted: GatewayPlan, home: Home) -> bool:

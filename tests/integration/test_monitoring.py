@@ -163,9 +163,9 @@ def rules(prometheus: str) -> list[Any]:
 def test_the_server_can_be_replaced_while_it_is_watched(prometheus: str, served: Served) -> None:
     """Its network stays while somebody is on it; the next server is found there, and a server that is down too."""
     served.run("down", served.name, "--yes")
-    wait_for(lambda: asked(f"{prometheus}/query", query='up{job="llm"} == 0')["result"])
+    assert wait_for(lambda: asked(f"{prometheus}/query", query='up{job="llm"} == 0')["result"])
     served.run("up", *served.asked, "--yes")
-    wait_for(lambda: asked(f"{prometheus}/query", query='up{job="llm"} == 1')["result"])
+    assert wait_for(lambda: asked(f"{prometheus}/query", query='up{job="llm"} == 1')["result"])
 
 
 def test_the_password_of_grafana_is_a_file_of_the_containers_user(folder: Path, served: Served) -> None:
