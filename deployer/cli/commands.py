@@ -1,6 +1,5 @@
 """The verbs. Each lives in a module of its own and is imported only when it is called or listed."""
 
-import difflib
 import importlib
 
 import click
@@ -20,6 +19,7 @@ VERBS = {
     "history": "releases of a deployment",
     "rollback": "serve with an earlier healthy release",
     "check": "capability checks on a live server",
+    "bench": "the five measurements of a live server, and their comparison",
     "adopt": "take a running server that is not ours into status, check and connect",
     "connect": "paste-ready settings for clients",
     "images": "images verified on this host",
@@ -53,6 +53,8 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """An unknown verb names the nearest one."""
         if args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib  # only for a word that is wrong
+
             near = difflib.get_close_matches(args[0], VERBS, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"no such command {args[0]!r}{meant}", ctx)

@@ -130,42 +130,57 @@ def read_texts(document: dict[str, Any]) -> tuple[str, ...]:
 
 
 class Answering:
-    """A streamed answer as it comes: text, and when each piece arrived, in seconds since the request."""
+    """A streamed answer as it comes: text, and when each piece arrived, in seconds since the request.
+
+    `last_s`: when the last event came, whatever was in it, but for the end mark. `began_s` is by the monotonic clock.
+    """
 
     def __init__(self) -> None:
         self.content = ""
         self.arrived_s: list[float] = []
+        self.last_s: float | None = None
         self.finished = False
+        self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
-        self._began = time.monotonic()
+        self.cached_tokens: int | None = None
+        self.began_s = time.monotonic()
 
     def take(self, line: bytes) -> None:
         """Read one line of server-sent events; raises ProtocolError for data that is not JSON or is an error."""
         if not line.startswith(b"data:"):
             return
+        now_s = time.monotonic() - self.began_s
         data = line.removeprefix(b"data:").strip()
         if data == b"[DONE]":
             self.finished = True
             return
+        self.last_s = now_s
         try:
             event = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ProtocolError("a streamed event is not JSON") from error
         if not isinstance(event, dict) or "error" in event:
             raise ProtocolError("a streamed event is an error")
-        self._add(event)
+        self._add(event, now_s)
 
-    def _add(self, event: dict[str, Any]) -> None:
-        tokens = _number(_mapping(event, "usage").get("completion_tokens"))
-        self.completion_tokens = self.completion_tokens if tokens is None else tokens
+    def _add(self, event: dict[str, Any], now_s: float) -> None:
+        self._count(_mapping(event, "usage"), _mapping(event, "timings"))
         choices = event.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             return
         delta = _mapping(choices[0], "delta")
-        piece = _text(delta.get("content")) or _text(delta.get("reasoning_content"))
+        piece = _text(delta.get("content")) or _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
         if piece:
             self.content += piece
-            self.arrived_s.append(time.monotonic() - self._began)
+            self.arrived_s.append(now_s)
+
+    def _count(self, usage: dict[str, Any], timings: dict[str, Any]) -> None:
+        """Take the last counts that are told."""
+        prompt, completion = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
+        cached = _cached(usage, timings)
+        self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
+        self.completion_tokens = self.completion_tokens if completion is None else completion
+        self.cached_tokens = self.cached_tokens if cached is None else cached
 
 
 def _tool_calls(value: object) -> tuple[ToolCall, ...]:

@@ -71,11 +71,19 @@ class Client:
         document = self._json("POST", "/v1/chat/completions", body)
         return read_answer(document, seconds=time.monotonic() - began)
 
-    def stream(self, messages: Sequence[Message], *, model: str, max_tokens: int, **options: object) -> Answering:
-        """Return one streamed answer, with the time of every piece."""
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        model: str,
+        max_tokens: int,
+        into: Answering | None = None,
+        **options: object,
+    ) -> Answering:
+        """Return one streamed answer, with the time of every piece; `into` has what came also when this fails."""
         body = {"model": model, "messages": list(messages), "max_tokens": max_tokens, **options}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        seen = Answering()
+        seen = Answering() if into is None else into
         with self._exchange("POST", "/v1/chat/completions", body, key=self._key) as (response, chunks):
             _refuse_failure(response, chunks)
             for line in _lines(chunks):
