@@ -16,14 +16,13 @@ from deployer.errors import BadInputError, ImageUnavailableError, PreconditionEr
 from deployer.execution import Completed, run, stream
 from deployer.images.causes import UNKNOWN, Cause, cause_of, log_tail
 from deployer.images.engine import EngineSettings, engine_settings
-from deployer.images.inspect import LocalImage, inspect_image
+from deployer.images.inspect import RECIPE_LABEL, LocalImage, inspect_image
 from deployer.images.reference import ImageReference, parse_reference
 from deployer.images.registry import RegistryAnswer, registry_digest
 
-RECIPE_LABEL = "io.deployer.recipe"
 PREFLIGHT_S = 4.0
 RETRY_AFTER_S = (1.0, 4.0)
-_KEPT = "deployer.local/kept"
+KEPT = "deployer.local/kept"
 _TAG_TIMEOUT_S = 30
 _NO_SUCH_PROGRAM = 127
 _MAX_REASON = 300
@@ -95,7 +94,7 @@ def build(
 
 def keep(image: LocalImage) -> LocalImage:
     """Give the image a local tag made from its id, so that `docker image prune` leaves it. Never fails for that."""
-    tag = f"{_KEPT}:{image.id.removeprefix('sha256:')[:12]}"
+    tag = f"{KEPT}:{image.id.removeprefix('sha256:')[:12]}"
     run(("docker", "tag", image.id, tag), timeout_s=_TAG_TIMEOUT_S)
     return image
 

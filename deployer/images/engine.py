@@ -31,7 +31,8 @@ _NO_ENGINE = (
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What decides how the Engine reaches a registry, and where it keeps images.
 
-    `remote`: it runs on another machine, so what this one reaches says nothing. `root` is None where unknown.
+    `remote`: it runs on another machine, so what this one reaches says nothing. `root` is where images are, `volumes`
+    the folder that volumes are below; None where unknown.
     """
 
     insecure: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     no_proxy: str = ""
     architecture: str | None = None
     root: str | None = None
+    volumes: str | None = None
     remote: bool = False
     certificates: Path = Path("/etc/docker/certs.d")
 
@@ -93,6 +95,7 @@ def engine_settings() -> EngineSettings:
         no_proxy=info.get("NoProxy") or "",
         architecture=_go_architecture(info.get("Architecture")),
         root=_image_root(info),
+        volumes=info.get("DockerRootDir") or None,
         remote=_is_remote(base_url),
     )
 
@@ -107,6 +110,18 @@ def free_mib(settings: EngineSettings) -> int | None:
         return shutil.disk_usage(settings.root).free // _MIB
     except OSError:
         return None
+
+
+def has_volume(name: str) -> bool:
+    """Tell whether the Engine has a volume of this name. PreconditionError when no Engine answers."""
+    import docker.errors
+
+    with engine() as client:
+        try:
+            client.volumes.get(name)
+        except docker.errors.NotFound:
+            return False
+    return True
 
 
 def check_space(needed_mib: int, settings: EngineSettings | None = None, reserve_mib: int = _RESERVE_MIB) -> None:

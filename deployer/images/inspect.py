@@ -1,6 +1,6 @@
 """What is true of an image on this machine: asked of the Engine, never remembered."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -8,12 +8,19 @@ from deployer.errors import BadInputError
 from deployer.images.engine import engine
 from deployer.images.reference import parse_reference
 
+Origin = Literal["registry", "here", "unknown"]
+RECIPE_LABEL = "io.deployer.recipe"
 _MIB = 1024 * 1024
 _BAD_REQUEST = 400
 
 
 class LocalImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An image on this machine. `id` is its content address; `digests` are `repository@sha256:…` of registries."""
+    """An image on this machine. `id` is its content address; `digests` are `repository@sha256:…` of registries.
+
+    In Docker's containerd image store every image has such digests, for each of its names, wherever it came from
+    (`containerd`). There, an Engine with API 1.53 says from which repositories it was pulled (`pulled_from`, empty for
+    what was built or loaded; None: it does not say).
+    """
 
     id: str
     digests: tuple[str, ...]
@@ -22,11 +29,26 @@ class LocalImage(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     environment: dict[str, str]
     architecture: str | None
+    containerd: bool = False
+    pulled_from: tuple[str, ...] | None = None
 
-    def comes_from(self, reference: str) -> bool:
-        """True when a registry has it under this name; the same image may have been pushed elsewhere under another."""
+    def origin(self, reference: str) -> Origin:
+        """Whether it came from a registry under this name, or is this machine's own: built, loaded, or named so here.
+
+        The same image may have been pushed elsewhere under another name. `unknown` only in the containerd image store.
+        """
         name = parse_reference(reference).name
-        return any(parse_reference(digest).name == name for digest in self.digests)
+        named = any(parse_reference(digest).name == name for digest in self.digests)
+        if not named or not self.containerd:
+            return "registry" if named else "here"
+        if self.pulled_from is not None:
+            return "registry" if any(parse_reference(item).name == name for item in self.pulled_from) else "here"
+        return "here" if RECIPE_LABEL in self.labels else "unknown"
+
+    def digest_of(self, reference: str) -> str | None:
+        """The digest that it has under this name (`sha256:…`), None where it has none."""
+        name = parse_reference(reference).name
+        return next((item.partition("@")[2] for item in self.digests if parse_reference(item).name == name), None)
 
     @property
     def cuda(self) -> str | None:
@@ -64,13 +86,19 @@ def environment_of(pairs: object) -> dict[str, str]:
 
 
 def _local_image(found: dict[str, Any]) -> LocalImage:
+    """Fields: moby api/types/image `InspectResponse`; `Identity` of pull requests 51737 and 51862 there."""
     config = found.get("Config") or {}
+    digests = tuple(found.get("RepoDigests") or ())
+    identity = found.get("Identity")
+    pulls = None if identity is None else identity.get("Pull") or ()
     return LocalImage(
         id=found["Id"],
-        digests=tuple(found.get("RepoDigests") or ()),
+        digests=digests,
         tags=tuple(found.get("RepoTags") or ()),
         size_mib=-(-int(found.get("Size") or 0) // _MIB),
         labels=dict(config.get("Labels") or {}),
         environment=environment_of(config.get("Env")),
         architecture=found.get("Architecture"),
+        containerd="Descriptor" in found or any(item.endswith(f"@{found['Id']}") for item in digests),
+        pulled_from=None if pulls is None else tuple(item["Repository"] for item in pulls if item.get("Repository")),
     )

@@ -7,6 +7,7 @@ from deployer.ledger.adopted import adopt, adopted, all_adopted, forget_adopted
 from deployer.ledger.audit_log import AuditEntry, audit, audit_entries
 from deployer.ledger.files import atomic_write, ensure_writable
 from deployer.ledger.host_lock import Holder, lock, lock_holder
+from deployer.ledger.imported import add_imported, forget_imported, imported
 from deployer.ledger.names import checked_name
 from deployer.ledger.observations import add_observation, all_observations, observations
 from deployer.ledger.pointer import current, current_plan, known_plan, make_current, prune
@@ -27,6 +28,7 @@ from deployer.ledger.verified import add_verified, entries, find_verified, for_f
 __all__ = [
     "AuditEntry",
     "Holder",
+    "add_imported",
     "add_observation",
     "add_verified",
     "adopt",
@@ -51,9 +53,11 @@ __all__ = [
     "folder",
     "for_fingerprint",
     "forget_adopted",
+    "forget_imported",
     "forget_key",
     "forget_verified",
     "history",
+    "imported",
     "key_path",
     "known_plan",
     "lock",

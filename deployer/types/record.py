@@ -231,6 +231,7 @@ class Row(Value, frozen=True, kw_only=True):
     """One deployment in `status`: a word for its state, and what its plan says; `damaged` where that cannot be read.
 
     `answers` is None when it is not running; `devices` are GPUs by name, none for the CPU; `live` where it was asked.
+    `detail`: which copies of the model do not run, where it is `degraded`.
     """
 
     name: str
@@ -248,6 +249,7 @@ class Row(Value, frozen=True, kw_only=True):
     measured: tuple[MeasuredRow, ...] = ()
     devices: tuple[str, ...] = ()
     live: Live | None = None
+    detail: str | None = None
 
 
 Presence = Literal["present", "missing", "moved", "unknown"]

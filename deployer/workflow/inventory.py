@@ -3,11 +3,18 @@
 from deployer import facts, images, ledger
 from deployer.paths import Home
 from deployer.types import ImageAudit, Presence, VerifiedImage
+from deployer.types.inventory import ImportedImage
 
 
 def ls(home: Home) -> tuple[VerifiedImage, ...]:
     """Every verified image, newest first."""
     return ledger.entries(home)
+
+
+def waiting(home: Home) -> tuple[ImportedImage, ...]:
+    """Imported images from which no server has passed the checks here yet, newest first."""
+    verified = {entry.image_id for entry in ledger.entries(home)}
+    return tuple(item for item in ledger.imported(home) if item.image_id not in verified)
 
 
 def verify(home: Home) -> tuple[ImageAudit, ...]:

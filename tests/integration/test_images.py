@@ -15,7 +15,7 @@ import pytest
 
 from deployer import images
 from deployer.errors import DeployerError, ImageUnavailableError, VerificationError
-from deployer.images.acquire import RECIPE_LABEL
+from deployer.images.inspect import RECIPE_LABEL
 
 if TYPE_CHECKING:
     import docker

@@ -28,8 +28,8 @@ def test_an_image_that_was_pushed_elsewhere_still_comes_from_no_registry_by_its_
     fake_engine.add("app:v1", digests=("127.0.0.1:5000/copy@sha256:" + "a" * 64,))
     found = inspect_image("app:v1")
     assert found is not None
-    assert not found.comes_from("app:v1")
-    assert found.comes_from("127.0.0.1:5000/copy:v2")
+    assert found.origin("app:v1") == "here"
+    assert found.origin("127.0.0.1:5000/copy:v2") == "registry"
 
 
 def test_a_name_that_the_engine_cannot_read(fake_engine: Any) -> None:
