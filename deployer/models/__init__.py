@@ -13,7 +13,8 @@ from deployer.models.reference import (
     Reference,
     parse_reference,
 )
-from deployer.models.resolve import resolve
+from deployer.models.resolve import resolve, without_absent
+from deployer.models.selection import beside, repository_name
 from deployer.models.stored import StoredModel, commit_of, matching, remove, stored
 from deployer.types import ModelVariant
 
@@ -28,13 +29,17 @@ __all__ = [
     "Progress",
     "Reference",
     "StoredModel",
+    "beside",
     "commit_of",
     "fetch",
     "matching",
+    "missing_bytes",
     "parse_reference",
     "remove",
+    "repository_name",
     "resolve",
     "stored",
+    "without_absent",
     "write_header",
 ]
 
@@ -44,6 +49,13 @@ def fetch(variant: ModelVariant, store: Path, on_progress: Callable[[Progress], 
     from deployer.models.fetching import fetch as bring
 
     return bring(variant, store, on_progress)
+
+
+def missing_bytes(variant: ModelVariant, size_bytes: int, store: Path) -> int:
+    """What of a variant has still to be downloaded; see `deployer.models.fetching.missing_bytes`."""
+    from deployer.models.fetching import missing_bytes as missing
+
+    return missing(variant, size_bytes, store)
 
 
 def write_header(variant: ModelVariant, store: Path, folder: Path) -> "Skeleton":

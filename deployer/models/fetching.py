@@ -8,12 +8,13 @@ from pathlib import Path
 from deployer.errors import BadInputError, PreconditionError, VerificationError
 from deployer.models import hub
 from deployer.models.download import Patience, download
+from deployer.models.gguf_names import is_projector
 from deployer.models.hub_files import HubFiles
 from deployer.models.local import package_path
 from deployer.models.names import printable
 from deployer.models.progress import Meter, Progress
 from deployer.models.reference import FORMS, HubReference, PackageReference, PathReference, parse_reference
-from deployer.models.selection import here, select, variant_path
+from deployer.models.selection import here, repository_name, select, variant_path
 from deployer.models.store import Repository, RepoStore, sync_folder
 from deployer.types import ModelVariant
 
@@ -24,6 +25,8 @@ def fetch(
     variant: ModelVariant, store: Path, on_progress: Callable[[Progress], None], *, patience: Patience | None = None
 ) -> Path:
     """The file (first part) or folder of a variant on this machine, downloaded and verified when it is not here.
+
+    Its projector comes with it, before the model: a model that is here is never without.
 
     Raises HubError, PreconditionError (no space), VerificationError (wrong hash), BadInputError (a local source that
     is gone). Two processes that fetch the same repository do it one after the other, and the second finds it done.
@@ -46,7 +49,7 @@ def _fetch_hub(
     on_progress: Callable[[Progress], None],
     patience: Patience,
 ) -> Path:
-    wanted = variant.files or ((reference.file,) if reference.file else ())
+    wanted = wanted_files(variant, reference, store)
     if (found := here(store, reference, wanted, variant.format)) is not None:
         return found
     hub.refuse_offline(f"hf:{reference.repo}")
@@ -64,6 +67,13 @@ def _fetch_hub(
         return variant_path(place.folder(repository.commit), names, variant.format)
 
 
+def wanted_files(variant: ModelVariant, reference: HubReference, store: Path) -> tuple[str, ...]:
+    """Names (or patterns) of a variant's files in its repository, the projector last; empty where none is named."""
+    wanted = variant.files or ((reference.file,) if reference.file else ())
+    seeing = None if variant.projector is None else repository_name(variant.projector.path, store)
+    return (*wanted, seeing) if wanted and seeing else wanted
+
+
 def _bring(
     place: RepoStore,
     repository: Repository,
@@ -77,6 +87,7 @@ def _bring(
     known = place.find(repository.commit)
     files = [file for file in repository.files if file.name in set(names)]
     missing = [file for file in files if known is None or not place.complete(known, [file.name])]
+    missing.sort(key=lambda file: not is_projector(file.name))
     partials = {file.name: _partial_path(place, repository.commit, file.name) for file in missing}
     here_bytes = sum(path.stat().st_size for path in partials.values() if path.is_file())
     _check_space(place.root, sum(file.size for file in missing) - here_bytes)
@@ -100,6 +111,24 @@ def _compare_promises(variant: ModelVariant, repository: Repository, names: Sequ
                 f"{printable(name)}: the plan expects sha256 {printable(sha256)}, the hub has {promised[name]}",
                 hint="the model changed on the hub: make the plan again",
             )
+
+
+def missing_bytes(variant: ModelVariant, size_bytes: int, store: Path) -> int:
+    """What of `size_bytes` is not on this machine yet: files that were verified and parts of others are here."""
+    reference = parse_reference(variant.source)
+    if not isinstance(reference, HubReference):
+        return 0
+    wanted = wanted_files(variant, reference, store)
+    if here(store, reference, wanted, variant.format) is not None:
+        return 0
+    place = RepoStore.of(store, reference.repo)
+    manifest = place.find(reference.revision)
+    files = () if manifest is None else manifest.repository.files
+    found = sum(
+        file.size for file in files if manifest and file.name in wanted and place.complete(manifest, (file.name,))
+    )
+    partial = sum(path.stat().st_size for path in (place.root / "partial").glob("*") if path.is_file())
+    return max(size_bytes - found - partial, 0)
 
 
 def _partial_path(place: RepoStore, commit: str, name: str) -> Path:

@@ -10,6 +10,8 @@ from deployer.models.names import printable, slug
 MAX_PARTS = 1000
 _KNOWN = frozenset(FILE_TYPES.values())
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+_PRECISION = re.compile(r"(?<![a-z0-9])(?:bf16|fp?16|q8_0|fp?32)(?![a-z0-9])")
+_PREFERRED = ("f16", "fp16", "bf16", "q8_0", "f32", "fp32")
 _QUANTIZATION = re.compile(
     r"[._-]((?:UD[._-])?(?:I?Q\d[A-Za-z0-9_]*|TQ\d_\d|MXFP4[A-Z_]*|NVFP4|BF16|F16|F32|FP16|FP32))$", re.IGNORECASE
 )
@@ -71,3 +73,23 @@ def is_projector(name: str) -> bool:
     """Whether a file name is one of a projector (`mmproj-F16.gguf`, `model-mmproj.gguf`)."""
     last = name.rpartition("/")[2].lower()
     return "mmproj" in last and last.endswith(".gguf")
+
+
+def projector_for(names: Sequence[str], model: str) -> str | None:
+    """The projector of a repository that belongs to a model's file, or None where there is none.
+
+    Of those in the model's folder or the nearest one above it, the most exact that every GPU computes with: F16 before
+    BF16, Q8_0 and F32. Where they lie: llama.cpp common/download.cpp `find_best_mmproj`.
+    """
+    folder = model.rpartition("/")[0]
+    fitting = [name for name in names if is_projector(name) and _holds(name.rpartition("/")[0], folder)]
+    return min(fitting, key=lambda name: (-name.count("/"), _precision(name), name), default=None)
+
+
+def _holds(above: str, folder: str) -> bool:
+    return not above or f"{folder}/".startswith(f"{above}/")
+
+
+def _precision(name: str) -> int:
+    found = _PRECISION.search(name.rpartition("/")[2].lower())
+    return len(_PREFERRED) if found is None else _PREFERRED.index(found[0])

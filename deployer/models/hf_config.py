@@ -108,16 +108,24 @@ def _quantization(document: dict[str, Any], body: dict[str, Any], label: str) ->
             return "gptq", _packed("GPTQ", bits), bits
         case "fp8" | "fbgemm_fp8":
             return "fp8", "FP8", 8
-        case "mxfp4":
-            return "safetensors", "MXFP4", bits
         case "compressed-tensors" if _compressed_is_fp8(settings):
             return "fp8", "FP8", 8
+        case "mxfp4" | "modelopt" | "modelopt_fp4" | "compressed-tensors" if name := _four_bit_floats(method, settings):
+            return "safetensors", name, 4
         case _:
             raise _broken(f"{label}: config.json: quantization method {printable(method)!r} is not known here")
 
 
 def _packed(method: str, bits: int) -> str:
     return method if bits == _USUAL_BITS else f"{method}-INT{bits}"
+
+
+def _four_bit_floats(method: str, settings: dict[str, Any]) -> str | None:
+    """MXFP4 by its method, NVFP4 by `quant_algo` of NVIDIA's Model Optimizer or `format` of compressed-tensors."""
+    if method == "mxfp4":
+        return "MXFP4"
+    told = settings.get("quant_algo"), settings.get("format")
+    return "NVFP4" if told[0] == "NVFP4" or told[1] == "nvfp4-pack-quantized" else None
 
 
 def _compressed_is_fp8(settings: dict[str, Any]) -> bool:

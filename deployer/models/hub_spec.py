@@ -9,6 +9,7 @@ import msgspec
 from deployer.errors import HubError
 from deployer.models import architecture, gguf, hf_config, kept, local
 from deployer.models.gguf_names import gguf_sets, known_quantization, model_name, named_quantization
+from deployer.models.hub_projector import with_projectors
 from deployer.models.hub_weights import read_each, remote_weights
 from deployer.models.names import printable, slug
 from deployer.models.opening import remote_parts
@@ -77,11 +78,12 @@ def _gguf_spec(
     numbers = architecture.architecture(header)
     weights = architecture.weight_layout(header, numbers.layers)
     exact = msgspec.structs.replace(known, weights=weights, quantization=architecture.quantization(header))
+    made = tuple(exact if variant is known else variant for variant in variants)
     spec = local.spec_of_header(
         header,
         numbers,
         name=model_name(known.files[0].rpartition("/")[2]),
-        variants=tuple(exact if variant is known else variant for variant in variants),
+        variants=with_projectors(made, numbers.embedding, place, repository, manifest),
         source=_source(repository),
     )
     return msgspec.structs.replace(spec, gated=repository.gated, license=repository.license or spec.license)

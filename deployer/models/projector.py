@@ -1,4 +1,4 @@
-"""The projector beside a GGUF model on this machine, from its header.
+"""The projector of a GGUF model, from its header.
 
 Keys and tensor names: llama.cpp b11434 tools/mtmd/clip-impl.h and clip.cpp (`load_hparams`, `load_tensors`).
 """
@@ -38,7 +38,11 @@ def projector_beside(folder: Path, embedding: int) -> Projector | None:
 
 def projector_of(path: Path) -> Projector:
     """A projector from its header. Raises ModelFileError when the file is no projector, or makes no sense."""
-    header = gguf.read_file(path)
+    return projector_in(gguf.read_file(path), path)
+
+
+def projector_in(header: gguf.GgufHeader, path: Path) -> Projector:
+    """A projector from its header, which lies or will lie at `path`. Raises ModelFileError as `projector_of`."""
     if header.metadata.get("general.architecture") != ARCHITECTURE:
         raise ModelFileError(f"{header.label}: is no projector", hint="give the mmproj file of the model")
     sees = f"{ARCHITECTURE}.vision.embedding_length" in header.metadata

@@ -7,6 +7,7 @@ import msgspec
 
 from deployer.errors import BadInputError, ModelFileError, UnknownModelError
 from deployer.models import local
+from deployer.models.gguf_names import part_names
 from deployer.models.names import printable
 from deployer.models.reference import (
     FORMS,
@@ -16,9 +17,9 @@ from deployer.models.reference import (
     PathReference,
     parse_reference,
 )
-from deployer.models.selection import here
+from deployer.models.selection import beside, here
 from deployer.models.store import RepoStore
-from deployer.types import CatalogModel, CatalogVariant, ModelSpec, ModelVariant
+from deployer.types import CatalogModel, CatalogVariant, ModelSpec, ModelVariant, Projector
 
 
 def resolve(text: str, catalog: Sequence[CatalogModel], store: Path) -> ModelSpec:
@@ -60,18 +61,40 @@ def from_catalog(model: CatalogModel, store: Path) -> ModelSpec:
     )
 
 
+def without_absent(variant: ModelVariant) -> ModelVariant:
+    """The variant without its projector where that is not on this machine: for who has no network."""
+    if variant.projector is None or Path(variant.projector.path).is_file():
+        return variant
+    return msgspec.structs.replace(variant, projector=None)
+
+
 def _variant(variant: CatalogVariant, store: Path) -> ModelVariant:
     path, present = _place(variant, store)
     found = ModelVariant(
         format=variant.format,
         quantization=variant.quantization,
         source=variant.source,
-        files=variant.files,
+        files=_every_part(variant),
         size_bytes=variant.size_bytes,
+        projector=_projector(variant, path, store),
         path=None if path is None else str(path),
         present=present,
     )
     return _with_file_facts(found) if present else found
+
+
+def _every_part(variant: CatalogVariant) -> tuple[str, ...]:
+    """The files of a variant; the first part of a split GGUF stands for all."""
+    if variant.format != "gguf":
+        return variant.files
+    return tuple(dict.fromkeys(part for name in variant.files for part in part_names(name)))
+
+
+def _projector(variant: CatalogVariant, path: Path | None, store: Path) -> Projector | None:
+    """The variant's projector, at the place where it is or will be."""
+    if variant.projector is None or path is None or not path.is_relative_to(store / "hub"):
+        return None
+    return msgspec.structs.replace(variant.projector, path=str(beside(path, variant.projector.path, store)))
 
 
 def _with_file_facts(variant: ModelVariant) -> ModelVariant:

@@ -61,6 +61,19 @@ def here(store: Path, reference: HubReference, wanted: Sequence[str], model_form
     return None if manifest is None else _finished(place, manifest, wanted, model_format)
 
 
+def repository_name(path: str, store: Path) -> str | None:
+    """Name in its repository of a file that lies, or will lie, in the store; None for any other file."""
+    place = store / "hub"
+    below = Path(path).relative_to(place).parts[2:] if Path(path).is_relative_to(place) else ()
+    return "/".join(below) or None
+
+
+def beside(path: Path, name: str, store: Path) -> Path:
+    """Where the file `name` of the same commit is as the file (or folder) `path` of the store."""
+    place = store / "hub"
+    return place.joinpath(*path.relative_to(place).parts[:2], name)
+
+
 def _finished(place: RepoStore, manifest: Manifest, wanted: Sequence[str], model_format: ModelFormat) -> Path | None:
     try:
         names = select(manifest.repository.files, wanted, model_format)

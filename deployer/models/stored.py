@@ -29,8 +29,11 @@ def stored(store: Path) -> tuple[StoredModel, ...]:
 
 
 def matching(store: Path, text: str) -> tuple[StoredModel, ...]:
-    """What `hf:org/repo[@revision]` names in the store. Raises BadInputError when that is nothing."""
+    """What `hf:org/repo[@revision]` names in the store. Raises BadInputError when that is nothing, or one file."""
     reference = parse_reference(text)
+    if isinstance(reference, HubReference) and reference.file is not None:
+        whole = text.removesuffix(f":{reference.file}")
+        raise BadInputError(f"{printable(text)!r}: single files are not removed", hint=f"all of it: {printable(whole)}")
     wanted = [model for model in stored(store) if isinstance(reference, HubReference) and _named(model, reference)]
     if not wanted:
         raise BadInputError(f"{printable(text)!r} names nothing in the store", hint="deployer models ls")

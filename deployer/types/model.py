@@ -230,8 +230,8 @@ class ModelVariant(Value, frozen=True, kw_only=True, cache_hash=True):
 
     `source` is a reference that can be fetched (`hf:org/repo[@revision]`, `package:module/file`, an absolute path);
     `path` is where its file (or folder) is on this machine, or will be after fetching; `present` tells whether its
-    bytes are there now; `weights` is exact, from the file itself, or None where the layout has to be computed;
-    `projector` reads pictures for it.
+    bytes are there now, `fetched_bytes` how many of them where it is not whole; `weights` is exact, from the file
+    itself, or None where the layout has to be computed; `projector` reads pictures for it.
     """
 
     format: ModelFormat
@@ -244,6 +244,7 @@ class ModelVariant(Value, frozen=True, kw_only=True, cache_hash=True):
     path: str | None = None
     present: bool | None = None
     projector: Projector | None = None
+    fetched_bytes: int = 0
 
 
 class ModelSpec(Value, frozen=True, kw_only=True):
@@ -271,6 +272,7 @@ class Request(Value, frozen=True, kw_only=True):
     """What the user asked for, and what was forced. `gpus=()` means none; `gpus=None` leaves the choice.
 
     `slots`: conversations at once, exactly; `kv_type`: how keys and values are kept (`f16`, `q8_0`, `fp8`).
+    `workload_asked`: somebody named the workload; else a model that only embeds is served for that.
     """
 
     model: str
@@ -290,3 +292,4 @@ class Request(Value, frozen=True, kw_only=True):
     allow_vulnerable: tuple[str, ...] = ()
     slots: int | None = None
     kv_type: str | None = None
+    workload_asked: bool = False

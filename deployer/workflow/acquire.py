@@ -1,6 +1,7 @@
 """From a decision to a plan whose model and image are on this machine, and back to what was verified when not."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -9,8 +10,8 @@ from deployer.errors import HubError, ImageUnavailableError, NoFitError
 from deployer.paths import Home
 from deployer.render import render
 from deployer.render.front import front_image
-from deployer.types import HostFacts, ModelVariant, Plan, Request, VerifiedImage
-from deployer.workflow import planning, preflight, staleness
+from deployer.types import HostFacts, Plan, Request, VerifiedImage
+from deployer.workflow import imported, planning, preflight, room, staleness
 from deployer.workflow.planning import Missing
 from deployer.workflow.report import Reporter, timed
 
@@ -82,12 +83,16 @@ def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool)
 
 def obtain(plan: Plan, home: Home, report: Reporter, *, allow_build: bool) -> Plan:
     """Model and image of this plan on this machine; returns the plan pinned to where and what they really are."""
+    room.check(plan, home, report)
     plan = _with_gateway(_with_model(plan, home, report), report)
     if plan.image.source == "none":
         return plan
     if plan.image.image_id is not None and images.inspect_image(plan.image.image_id) is not None:
         report.done(f"image {short(plan.image.image_id)} is here: not pulled, not built", 0.0)
         return plan
+    if (brought := imported.matching(plan, home)) is not None:
+        report.done(f"image {short(brought.image_id)} was imported: not pulled, not built", 0.0)
+        return _with_image(plan, brought.image_id, None, source=plan.image.source)
     images.check_space(plan.image.size_mib or 0)
     match plan.image.source:
         case "verified":
@@ -114,17 +119,23 @@ def _with_gateway(plan: Plan, report: Reporter) -> Plan:
 
 def _with_model(plan: Plan, home: Home, report: Reporter) -> Plan:
     """Fetch the model; a download is known by its commit only afterwards, so its path enters the plan here."""
-    variant = ModelVariant(
-        format=plan.model.format,
-        quantization=plan.model.quantization,
-        source=plan.model.ref,
-        files=plan.model.files,
-    )
+    variant = room.variant_of(plan, home)
     with timed(report, f"model {plan.model.name} {plan.model.quantization}") as outcome:
         path = models.fetch(variant, home.models, lambda progress: report.detail(progress.line))
         outcome(f"model {path}")
-    model = msgspec.structs.replace(plan.model, path=str(path), revision=models.commit_of(path, home.models))
-    return _hashed(msgspec.structs.replace(plan, model=model))
+    seeing = _projector_of(plan, path, home)
+    moved = {plan.model.path: str(path), plan.model.projector: seeing}
+    model = msgspec.structs.replace(
+        plan.model, path=str(path), projector=seeing, revision=models.commit_of(path, home.models)
+    )
+    command = tuple(moved.get(word) or word for word in plan.command)  # a server without a container is told the paths
+    return _hashed(msgspec.structs.replace(plan, model=model, command=command))
+
+
+def _projector_of(plan: Plan, path: Path, home: Home) -> str | None:
+    """Where the projector is, once the model of the same commit is at `path`."""
+    name = None if plan.model.projector is None else models.repository_name(plan.model.projector, home.models)
+    return plan.model.projector if name is None else str(models.beside(path, name, home.models))
 
 
 def _hashed(plan: Plan) -> Plan:
@@ -143,14 +154,33 @@ def _pull_again(plan: Plan, report: Reporter) -> Plan:
 def _pull(plan: Plan, report: Reporter) -> Plan:
     reference = _pinned_reference(plan)
     here = images.inspect_image(reference) if plan.image.digest is None else None
-    if here is not None and not here.comes_from(reference):  # built or loaded here
-        report.done(f"image {short(here.id)} is {reference} on this machine; it came from no registry", 0.0)
-        return _with_image(plan, here.id, None, source="pull")
+    if here is not None and (own := _own(here, reference)) is not None:
+        why, digest = own
+        report.done(f"image {short(here.id)} is {reference} on this machine; {why}", 0.0)
+        return _with_image(plan, here.id, digest, source="pull")
     with timed(report, f"pull {reference}") as outcome:
         local = images.pull(reference, report.detail, timeout_s=PULL_TIMEOUT_S)
         outcome(f"image {short(local.id)} from {reference}")
     digest = next((digest.partition("@")[2] for digest in local.digests), None)
     return _with_image(plan, local.id, digest, source="pull")
+
+
+def _own(here: images.LocalImage, reference: str) -> tuple[str, str | None] | None:
+    """Why an image that is here by this name needs no pull, and its digest there; None: pull it.
+
+    Where the Engine cannot tell whence it came, the registry is asked; one that does not have it leaves what is here.
+    """
+    origin = here.origin(reference)
+    if origin == "here":
+        return "it came from no registry", None
+    if origin == "registry":
+        return None
+    answer = images.registry_digest(reference)
+    if answer.digest is None:
+        return f"Docker's image store does not say whence it came, and the registry gives none: {answer.error}", None
+    if answer.digest == here.digest_of(reference):
+        return "the registry has the same", answer.digest
+    return None
 
 
 def _pinned_reference(plan: Plan) -> str:
@@ -196,7 +226,7 @@ def _nothing_to_run(unavailable: Mapping[str, str]) -> ImageUnavailableError:
     reasons = "; ".join(f"{profile}: {reason}" for profile, reason in unavailable.items())
     return ImageUnavailableError(
         f"no image could be had, and none was verified on this host: {reasons}",
-        hint="look at the first reason; an image from another machine comes in with `docker load`",
+        hint="look at the first reason; an image from another machine comes in with `deployer images import FILE`",
         details={"unavailable": dict(unavailable)},
     )
 

@@ -177,6 +177,8 @@ def test_a_safetensors_folder(tmp_path: Path) -> None:
         ({"quant_method": "fp8"}, "fp8", "FP8"),
         ({"quant_method": "fbgemm_fp8"}, "fp8", "FP8"),
         ({"quant_method": "mxfp4"}, "safetensors", "MXFP4"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "safetensors", "NVFP4"),
+        ({"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"}, "safetensors", "NVFP4"),
         (
             {
                 "quant_method": "compressed-tensors",
