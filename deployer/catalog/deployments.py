@@ -10,7 +10,7 @@ import msgspec
 from deployer.catalog.document import parse_document, read_text
 from deployer.catalog.shape import convert
 from deployer.errors import ProfileError
-from deployer.types.deployments import Declared, DeploymentsFile, GatewayWish, Sheet, Wishes
+from deployer.types.deployments import Alone, Declared, DeploymentsFile, GatewayWish, Sheet, Wishes
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def _gateway(source: _Source, value: object) -> GatewayWish | None:
 def check_words(values: Mapping[str, object], label: str) -> dict[str, Any]:
     """Words that came as text, as their types. Raises ProfileError as `label: reason`."""
     try:
-        found = msgspec.convert(values, Wishes, strict=False)
+        found = msgspec.convert(values, Alone, strict=False)
     except msgspec.ValidationError as error:
         reason = re.sub(r" - at `.*`$", "", str(error)).replace("`", "")
         raise ProfileError(f"{label}: {reason}", hint="correct the value, or unset it") from error

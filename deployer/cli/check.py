@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli import options, output
+from deployer.cli import completing, options, output
 from deployer.errors import DeployerError, InterruptedByUserError
 from deployer.paths import home
 
@@ -17,7 +17,7 @@ _MARKS = {"works": "✓", "not supported": "-", "not run": "-", "broken": "✗"}
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.deployment)
 @click.option("--url", help="Base URL of any OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1.")
 @click.option("--key-file", type=click.Path(path_type=Path, dir_okay=False), help="File with the API key.")
 @click.option("--model", help="Model name to ask for (default: the server's first).")

@@ -4,7 +4,7 @@ import click
 
 from deployer.cli import options, output
 from deployer.paths import home
-from deployer.types.deployments import Setting
+from deployer.types.deployments import ConfigFile, Setting
 
 
 @click.group()
@@ -23,12 +23,18 @@ def show(*, origin: bool, as_json: bool) -> None:
     """
     from deployer.workflow import configuration
 
-    settings = configuration.every(home())
+    settings, files = configuration.every(home()), configuration.files(home())
     if as_json:
-        output.document({"format_version": 1, "settings": settings})
+        output.document({"format_version": 1, "settings": settings, "files": files})
         return
     header = ("WORD", "VALUE", "ORIGIN", "WHERE") if origin else ("WORD", "VALUE")
     output.table(header, [_cells(setting)[: len(header)] for setting in settings])
+    output.lines(["", *(_where(file) for file in files)])
+
+
+def _where(file: ConfigFile) -> str:
+    there = "" if file.present else " (not there: it may say `users: 4`, and every other word above)"
+    return f"config.yaml of the {file.origin}: {file.path}{there}"
 
 
 def _cells(setting: Setting) -> tuple[str, ...]:

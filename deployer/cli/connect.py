@@ -2,12 +2,12 @@
 
 import click
 
-from deployer.cli import options, output
+from deployer.cli import completing, options, output
 from deployer.paths import home
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.deployment)
 @click.option(
     "--for",
     "client",

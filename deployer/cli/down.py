@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from deployer.cli import options, output
+from deployer.cli import completing, options, output
 from deployer.paths import home
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]", nargs=-1)
+@click.argument("names", metavar="[NAME]", nargs=-1, shell_complete=completing.deployment)
 @options.declared
 @options.assume_yes
 @options.dry_run
@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Stop and remove a deployment's server. Its releases, key, model and verified image stay.
 
-    A server that was adopted is only forgotten.
+    A server that was adopted is only forgotten. `gateway` is the gateway before several deployments.
     """
     del yes
     if file is not None:

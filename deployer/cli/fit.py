@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from deployer.cli import fit_table, options, output
+from deployer.cli import completing, fit_table, options, output
 from deployer.errors import BadInputError
 from deployer.paths import home
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=completing.model)
 @options.size_options
 @options.host_file
 @click.option("--exact", is_flag=True, help="Also ask the engine's own image, where it is here; downloads no weights.")

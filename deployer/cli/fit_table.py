@@ -4,9 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-import click
-
-from deployer.cli.output import printable
+from deployer.cli import output
 from deployer.types.fit import FitCell, FitRow, FitTable
 
 CELL = 6
@@ -20,8 +18,7 @@ _FULL_TYPES = ("f16", "bf16", "f32", "auto", None)
 
 def show(table: FitTable, *, extra: Sequence[str] = (), asked: str | None = None, width: int | None = None) -> None:
     """Print it, on stdout."""
-    for line in lines(table, width or shutil.get_terminal_size().columns, extra, asked=asked):
-        click.echo(printable(line))
+    output.lines(lines(table, width or shutil.get_terminal_size().columns, extra, asked=asked))
 
 
 def lines(table: FitTable, width: int, extra: Sequence[str] = (), *, asked: str | None = None) -> Iterator[str]:

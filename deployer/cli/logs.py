@@ -2,11 +2,12 @@
 
 import click
 
+from deployer.cli import completing
 from deployer.paths import home
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.deployment)
 @click.option("-f", "--follow", is_flag=True, help="Go on as new lines come.")
 @click.option("--tail", type=click.IntRange(0), default=200, show_default=True, help="Lines from the end.")
 def command(*, name: str | None, follow: bool, tail: int) -> None:

@@ -2,7 +2,7 @@
 
 import ipaddress
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,11 +10,13 @@ import click
 from click.core import ParameterSource
 
 from deployer.errors import BadInputError
-from deployer.types import Plan, Request
+from deployer.types import Plan, Request, Workload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOOPBACK = "127.0.0.1"
+_REQUESTED = frozenset(Request.__struct_fields__) - {"model"}
+_OF_UP = ("timeout", "no_build", "verbose")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 assume_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -40,9 +42,7 @@ _SIZE = (
     click.option(
         "--workload",
         type=click.Choice(["chat", "agents", "batch", "embedding"]),
-        default="chat",
-        show_default=True,
-        help="What it is for.",
+        help="What it is for (default: chat; embedding for a model that only embeds).",
     ),
     click.option("--engine", help="Only this engine."),
     click.option("--quant", "quantization", help="Only this quantization, e.g. Q4_K_M."),
@@ -95,18 +95,21 @@ def make_request(
     image: str | None = None,
     engine_args: tuple[str, ...] = (),
     kv_type: str | None = None,
+    workload: Workload | None = None,
     **rest: Any,
 ) -> Request:
     """Request from click's values."""
-    profile, _, reference = (image or "").partition("=")
+    profile, said, reference = (image or "").partition("=")
     check_address(rest.get("address", LOOPBACK))
     return Request(
         model=model,
         gpus=parse_gpus(gpus),
         image=profile or None,
-        image_reference=reference or None,
+        image_reference=reference if said else None,
         engine_args=engine_args,
         kv_type=None if kv_type is None else kv_type.lower(),
+        workload=workload or "chat",
+        workload_asked=workload is not None,
         **rest,
     )
 
@@ -137,6 +140,8 @@ def overrides(ctx: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
     names = {option.name or "" for option in given(ctx)}
     if "image" in names:
         names.add("image_reference")
+    if "workload" in names:
+        names.add("workload_asked")
     made = make_request("", **flags) if names else None
     return {name: getattr(made, name) for name in sorted(names)}
 
@@ -152,19 +157,29 @@ def one(ctx: click.Context, words: tuple[str, ...], metavar: str) -> str:
 
 def given(ctx: click.Context) -> list[click.Option]:
     """The request's options that stand on the command line."""
-    names = {"model", "target_name", "json", "as_json"}
-    fields = set(Request.__struct_fields__) - names
-    found = (option for option in ctx.command.params if isinstance(option, click.Option) and option.name in fields)
+    return _given(ctx, _REQUESTED)
+
+
+def _given(ctx: click.Context, names: Collection[str]) -> list[click.Option]:
+    found = (option for option in ctx.command.params if isinstance(option, click.Option) and option.name in names)
     return [option for option in found if ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE]
 
 
-def retold(ctx: click.Context, model: str) -> str:
-    """The model and the request's options again, ready to paste after another verb."""
-    words = [model]
-    for option in given(ctx):
+def retold(ctx: click.Context, *words: str) -> str:
+    """The words and the options that were given, ready to paste after `deployer up`; `--json` and the like left out."""
+    told = list(words)
+    for option in _given(ctx, {*_REQUESTED, *_OF_UP}):
         value = ctx.params[option.name or ""]
-        words += [f"{option.opts[0]}={one}" for one in (value if option.multiple else [value])]
-    return shlex.join(words)
+        if option.is_flag:
+            told.append(option.opts[0])
+        else:
+            told += [f"{option.opts[0]}={one}" for one in (value if option.multiple else [value])]
+    return shlex.join(told)
+
+
+def retold_file(ctx: click.Context, file: Path, names: tuple[str, ...]) -> str:
+    """The same for `-f FILE [NAME...]`."""
+    return retold(ctx, "-f", str(file), *names)
 
 
 def target(ctx: click.Context, text: str, flags: dict[str, Any]) -> Request | Plan:

@@ -1,14 +1,14 @@
 """Data on stdout, everything for people on stderr. Nothing else prints."""
 
-import shutil
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 import click
 import msgspec
 
 from deployer import __version__
+from deployer.cli import layout
 from deployer.errors import DeployerError, PreconditionError
 
 
@@ -55,6 +55,7 @@ def _lines(value: object) -> list[str]:
 def bug_report(args: list[str], *, as_json: bool) -> None:
     """A report that can be pasted: version, command and traceback, between two fences."""
     import platform
+    import traceback
 
     trace = traceback.format_exc()
     if as_json:
@@ -73,11 +74,30 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
+def columns(stream: TextIO) -> int | None:
+    """Columns of the terminal; None for a file or a pipe, where lines are as long as they are."""
+    return _width() if stream.isatty() else None
+
+
+def _width() -> int:
+    import shutil  # only for a terminal: it brings every archive format
+
+    return shutil.get_terminal_size().columns
+
+
+def lines(texts: Iterable[str], *, err: bool = False) -> None:
+    """Lines of a page, wrapped on a terminal; what begins with `next:` is there to be copied, and stays whole."""
+    width = columns(sys.stderr if err else sys.stdout)
+    for text in texts:
+        shown = printable(text)
+        for piece in [shown] if shown.startswith("next:") else layout.wrapped(shown, width):
+            click.echo(piece, err=err)
+
+
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A plain table: upper-case header, two spaces between columns, no borders."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    """A plain table, on a narrow terminal in another form (see `layout.table`)."""
+    for line in layout.table(header, rows, columns(sys.stdout)):
+        click.echo(line)
 
 
 class Progress:
@@ -118,5 +138,5 @@ class Progress:
 
     def _transient(self, text: str) -> None:
         if self._live:
-            width = shutil.get_terminal_size().columns
-            click.echo("\r\033[K" + printable(text)[: width - 1], nl=False, err=True)
+            room, shown = _width() - 1, printable(text)
+            click.echo("\r\033[K" + (shown if len(shown) <= room else f"{shown[: room - 1]}…"), nl=False, err=True)

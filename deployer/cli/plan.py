@@ -6,14 +6,14 @@ from typing import Any
 import click
 import msgspec
 
-from deployer.cli import options, output, show
+from deployer.cli import completing, options, output, show
 from deployer.errors import NoFitError
 from deployer.paths import home
 from deployer.types import Plan
 
 
 @click.command()
-@click.argument("words", metavar="MODEL", nargs=-1)
+@click.argument("words", metavar="MODEL", nargs=-1, shell_complete=completing.model)
 @options.declared
 @options.request_options
 @options.host_file
@@ -44,7 +44,8 @@ def command(
     if file is not None:
         from deployer.cli import several
 
-        made = _several(ctx, several.wish(ctx, file, words, flags), file, host_file, shown)
+        again = f"deployer up {options.retold_file(ctx, file, words)}"
+        made = _several(ctx, several.wish(ctx, file, words, flags), again, host_file, shown)
     else:
         made = (_one(ctx, options.one(ctx, words, "MODEL"), flags, host_file, shown),)
     if detailed_exitcode:
@@ -82,10 +83,11 @@ def _one(ctx: click.Context, model: str, flags: dict[str, Any], host_file: Path 
     return made
 
 
-def _several(ctx: click.Context, asked: Any, file: Path, host_file: Path | None, shown: _Shown) -> tuple[Plan, ...]:
+def _several(ctx: click.Context, asked: Any, again: str, host_file: Path | None, shown: _Shown) -> tuple[Plan, ...]:
     from deployer.cli import several
 
     if shown.out is not None:
         raise click.UsageError("--out keeps the plan of one model; what -f declares is planned again by `up -f`", ctx)
-    made = several.plan(asked, file=file, host_file=host_file, explain=shown.explain, as_json=shown.as_json)
+    following = f"on that host: {again}" if host_file else again
+    made = several.plan(asked, following=following, host_file=host_file, explain=shown.explain, as_json=shown.as_json)
     return made.deployments

@@ -2,12 +2,12 @@
 
 import click
 
-from deployer.cli import options, output, show
+from deployer.cli import completing, options, output, show
 from deployer.paths import home
 
 
 @click.command()
-@click.argument("words", metavar="[N] [NAME]", nargs=-1)
+@click.argument("words", metavar="[N] [NAME]", nargs=-1, shell_complete=completing.deployment)
 @options.assume_yes
 @options.dry_run
 @options.verbose

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from deployer.cli import options, output, show, status
-from deployer.cli.output import printable
+from deployer.cli import options, output, show
 from deployer.errors import NoFitError
 from deployer.paths import home
 from deployer.types import Outcome
-from deployer.types.several import DeviceShare, GatewayPlan, SeveralOutcomes, SeveralPlans
+from deployer.types.several import DeviceShare, GatewayPlan, Overview, SeveralOutcomes, SeveralPlans
 
 _ALONE = ("name", "port")
 
@@ -22,12 +22,16 @@ def wish(ctx: click.Context, file: Path, names: tuple[str, ...], flags: dict[str
     alone = [option for option in options.given(ctx) if option.name in _ALONE]
     if alone:
         raise click.UsageError(f"{alone[0].opts[0]} is for one deployment; write it in {file}", ctx)
+    for word in _ALONE:
+        if ctx.get_parameter_source(word) is ParameterSource.DEFAULT_MAP:
+            variable = f"DEPLOYER_{word.upper()}"
+            raise click.UsageError(f"{variable} is for one deployment; unset it, and write it in {file}", ctx)
     given = options.overrides(ctx, flags or {})
     return several.read(file, home(), given, names)
 
 
-def plan(asked: Any, *, file: Path, host_file: Path | None, explain: bool, as_json: bool) -> SeveralPlans:
-    """`plan -f`."""
+def plan(asked: Any, *, following: str, host_file: Path | None, explain: bool, as_json: bool) -> SeveralPlans:
+    """`plan -f`; `following`: what to do next."""
     from deployer.workflow import several
 
     try:
@@ -35,16 +39,15 @@ def plan(asked: Any, *, file: Path, host_file: Path | None, explain: bool, as_js
     except NoFitError as error:
         show.refusals(error, explain=explain)
         raise
-    output.document(made) if as_json else plans(made, following=f"deployer up -f {file}", explain=explain)
+    output.document(made) if as_json else plans(made, following=following, explain=explain)
     return made
 
 
-def render(asked: Any, directory: Path | None, *, host_file: Path | None) -> tuple[Path, ...]:
-    """`render -f`."""
+def render(asked: Any, directory: Path | None, *, host_file: Path | None, agree: Any) -> Any:
+    """`render -f`: what was written."""
     from deployer.workflow import several
 
-    written: tuple[Path, ...] = several.render(asked, home(), directory, host_file=host_file)
-    return written
+    return several.render(asked, home(), directory, host_file=host_file, agree=agree)
 
 
 def up(asked: Any, wishes: Any, *, as_json: bool, verbose: bool) -> None:
@@ -72,14 +75,12 @@ def down(asked: Any, *, dry_run: bool, as_json: bool) -> None:
         output.document({"format_version": 1, "deployments": rows})
 
 
-def state(asked: Any, *, as_json: bool) -> None:
+def state(asked: Any) -> Overview:
     """`status -f`."""
     from deployer.workflow import several_up
 
-    front = several_up.gateway_state(asked, home())
-    status.rows(several_up.status(asked, home()), as_json=as_json, gateway=front)
-    if front is not None and not as_json:
-        click.echo(f"gateway {front.status}, answers: {'yes' if front.answers else 'no'}  {front.base_url or ''}")
+    found: Overview = several_up.status(asked, home())
+    return found
 
 
 def plans(made: SeveralPlans, *, following: str, explain: bool = False, err: bool = False) -> None:
@@ -88,14 +89,10 @@ def plans(made: SeveralPlans, *, following: str, explain: bool = False, err: boo
         show.plan(item, following=f"deployer up -f FILE {item.name}", explain=explain, err=err, last=False)
         click.echo("", err=err)
     indexes = {device.uuid: device.index for item in made.deployments for device in item.devices}
-    click.echo("together", err=err)
-    for device in made.devices:
-        click.echo(f"  {printable(_device(device, indexes))}", err=err)
-    if made.gateway is not None:
-        click.echo(f"  {_gateway(made.gateway)}", err=err)
-    for warning in made.warnings:
-        click.echo(f"  ! {printable(warning)}", err=err)
-    click.echo(f"\nnext: {printable(following)}", err=err)
+    page = ["together", *(f"  {_device(device, indexes)}" for device in made.devices)]
+    page += [] if made.gateway is None else [f"  {_gateway(made.gateway)}"]
+    page += [*(f"  ! {warning}" for warning in made.warnings), "", f"next: {following}"]
+    output.lines(page, err=err)
 
 
 def outcomes(found: SeveralOutcomes) -> None:
@@ -104,7 +101,7 @@ def outcomes(found: SeveralOutcomes) -> None:
         click.echo(_outcome(item))
     if found.gateway is not None:
         click.echo(f"  {_gateway(found.gateway)}")
-    click.echo("next: deployer status")
+    click.echo("next: deployer status" + (" | deployer connect gateway" if found.gateway else ""))
 
 
 def _device(device: DeviceShare, indexes: dict[str | None, int]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from deployer.cli import show_history
+from deployer.cli import output, show_history
 from deployer.cli.output import printable
 from deployer.errors import NoFitError
 from deployer.types import (
@@ -36,8 +36,7 @@ def plan(made: Plan, *, following: str, explain: bool = False, err: bool = False
     lines += _section("warnings", [f"! {warning}" for warning in made.warnings])
     lines += _explained(made) if explain else _not_explained(made)
     lines += ["", f"next: {following}"] if last else []
-    for line in lines:
-        click.echo(printable(line), err=err)
+    output.lines(lines, err=err)
 
 
 def _title(made: Plan) -> str:
@@ -133,8 +132,7 @@ def refusals(error: NoFitError, *, explain: bool) -> None:
     """Every reason of a refusal, on stderr."""
     found = msgspec.convert(error.details.get("rejected", []), list[Rejection])
     if explain:
-        for line in _section("refused", _grouped(found)):
-            click.echo(printable(line), err=True)
+        output.lines(_section("refused", _grouped(found)), err=True)
 
 
 def _grouped(found: Sequence[Rejection]) -> list[str]:
@@ -187,7 +185,7 @@ def verdicts(found: Sequence[EngineVerdict]) -> None:
             click.echo(f"  {click.style(mark, fg=colour)} {verdict.image:<14} {verdict.version:<16}{printable(where)}")
             why = "; ".join(text for text in (verdict.reason, verdict.way_out) if text)
             if why:
-                click.echo(f"      {printable(why)}")
+                output.lines([f"      {why}"])
 
 
 def host(facts: HostFacts) -> None:
@@ -203,8 +201,7 @@ def host(facts: HostFacts) -> None:
         ("container", _container(facts)),
         *((f"GPU {gpu.index}", gpu.error or _gpu_line(gpu)) for gpu in facts.gpus),
     ]
-    for label, value in rows:
-        click.echo(f"{label:<12} {printable(value)}")
+    output.lines(f"{label:<12} {value}" for label, value in rows)
 
 
 def _gpu_line(gpu: Gpu) -> str:

@@ -1,25 +1,28 @@
-"""Rows of `status` for a person's eyes: a table, and one line each."""
+"""Rows of `status` for a person's eyes: a table, and one line each; and the gateway."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from deployer.cli import layout
 from deployer.cli.output import printable
 from deployer.types import Live, Row
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from deployer.types.several import GatewayState, Overview
 
 HEADER = ("NAME", "STATUS", "ANSWERS", "RELEASE", "ENGINE", "MODEL", "RUNTIME", "BASE URL", "RESTARTS")
 WATCHED = ("NAME", "STATUS", "ANSWERS", "MODEL", "DEVICES", "MEMORY", "TOKENS/S", "RUNNING", "WAITING", "KV CACHE")
 _ANSWERS = {True: "yes", False: "no", None: "-"}
 _GIB = 1024
+_FILE = "deployer.yaml"
+_WAY_OUT = {
+    "unknown": "Docker does not answer: deployer probe",
+    "damaged": "its record cannot be read: deployer up -f FILE says which file to remove",
+}
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """What `status` shows of a deployment."""
     release = "-" if row.status in {"adopted", "absent"} else str(row.release)
     return (
-        *(row.name, row.status, _ANSWERS[row.answers], release),
+        *(row.name, _status(row), _ANSWERS[row.answers], release),
         *(row.engine or "-", _model(row), row.runtime or "-", row.base_url or "-", str(row.restarts)),
     )
 
@@ -28,7 +31,7 @@ def watched(row: Row) -> tuple[str, ...]:
     """What `status --watch` shows of it; `-` for what is not known."""
     seen = row.live or Live()
     return (
-        *(row.name, row.status, _ANSWERS[row.answers], _model(row), _devices(row)),
+        *(row.name, _status(row), _ANSWERS[row.answers], _model(row), _devices(row)),
         *(_memory(seen), _number(seen.tokens_per_s), _number(seen.requests_running), _number(seen.requests_waiting)),
         "-" if seen.kv_cache_usage is None else f"{seen.kv_cache_usage:.0%}",
     )
@@ -41,17 +44,46 @@ def line(row: Row, at: str) -> str:
     return printable(" ".join([at, *words, *why]))
 
 
-def watched_table(rows: Sequence[Row]) -> "Table":
-    """The table that `rich` keeps on the screen; texts from outside are no markup."""
-    from rich.table import Table
-    from rich.text import Text
+def page(found: Overview, width: int) -> Iterator[str]:
+    """What `status --watch` keeps on a screen of `width` columns."""
+    rows = [tuple(printable(cell) for cell in watched(row)) for row in found.deployments]
+    yield from layout.table(WATCHED, rows, width)
+    if found.gateway is not None:
+        for text in gateway(found.gateway):
+            yield from layout.wrapped(printable(text), width)
 
-    table = Table(box=None, pad_edge=False)
-    for title in WATCHED:
-        table.add_column(title, no_wrap=title != "DEVICES")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in watched(row)))
-    return table
+
+def gateway(found: GatewayState) -> Iterator[str]:
+    """Its state, where it answers and for which models, and what is not as it should be."""
+    where = f": {found.base_url}" if found.base_url else ""
+    served = f" for {', '.join(found.models)}" if found.models else ""
+    yield f"{found.name} {_word(found)}{where}{served}"
+    if found.down and found.answers:
+        yield f"  ! 503 for {', '.join(found.down)}: not running, or not answering"
+    if not found.answers:
+        yield f"  ! {_WAY_OUT.get(found.status) or f'bring it up: deployer up -f {found.file or _FILE}'}"
+
+
+def gateway_line(found: GatewayState, at: str) -> str:
+    """The same as one line of a log."""
+    cells = {
+        "status": found.status,
+        "answers": _ANSWERS[found.answers],
+        "base_url": found.base_url or "-",
+        "models": ",".join(found.models) or "-",
+        "down": ",".join(found.down) or "-",
+    }
+    return printable(" ".join([at, f"name={found.name}", *(f"{word}={cell}" for word, cell in cells.items())]))
+
+
+def _word(found: GatewayState) -> str:
+    if found.status != "running":
+        return found.status
+    return "running, answers" if found.answers else "running, does not answer"
+
+
+def _status(row: Row) -> str:
+    return row.status if row.detail is None else f"{row.status}: {row.detail}"
 
 
 def _model(row: Row) -> str:

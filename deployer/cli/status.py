@@ -2,18 +2,19 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 
-from deployer.cli import options, output, show_status
+from deployer.cli import completing, options, output, show_status
 from deployer.paths import home
-from deployer.types import Row
+from deployer.types.several import Overview
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]", nargs=-1)
+@click.argument("names", metavar="[NAME]", nargs=-1, shell_complete=completing.deployment)
 @options.declared
 @click.option("-w", "--watch", "again", is_flag=True, help="Ask again and again, until Ctrl-C.")
 @click.option(
@@ -31,32 +32,38 @@ def command(
     interval: float,
     as_json: bool,
 ) -> None:
-    """What runs, and whether it answers; with --watch or --json also its memory, speed and requests."""
+    """What runs, and whether it answers; with --watch or --json also its memory, speed and requests.
+
+    The gateway before several deployments is `gateway`.
+    """
     if file is not None:
         if again:
             raise click.UsageError("--watch shows what runs here; leave --file away", ctx)
         from deployer.cli import several
 
-        several.state(several.wish(ctx, file, names), as_json=as_json)
+        show(several.state(several.wish(ctx, file, names)), as_json=as_json)
         return
     name = options.one(ctx, names, "NAME") if names else None
     if again:
         watch(name, interval, as_json=as_json)
         return
-    from deployer.workflow import lifecycle
+    from deployer.workflow import overview
 
-    rows(lifecycle.status(home(), name, metrics=as_json), as_json=as_json)
+    show(overview.look(home(), name, metrics=as_json), as_json=as_json)
 
 
-def rows(found: Sequence[Row], *, as_json: bool, **more: object) -> None:
-    """The table, or its document with `more` in it."""
+def show(found: Overview, *, as_json: bool) -> None:
+    """The table and the gateway, or the document."""
     if as_json:
-        output.document({"format_version": 1, "deployments": found, **more})
+        output.document(found)
         return
-    if not found:
+    if not found.deployments and found.gateway is None:
         click.echo("nothing is deployed; start with: deployer plan MODEL", err=True)
         return
-    output.table(show_status.HEADER, [show_status.cells(row) for row in found])
+    if found.deployments:
+        output.table(show_status.HEADER, [show_status.cells(row) for row in found.deployments])
+    if found.gateway is not None:
+        output.lines(show_status.gateway(found.gateway))
 
 
 def watch(name: str | None, interval_s: float, *, as_json: bool) -> None:
@@ -67,7 +74,7 @@ def watch(name: str | None, interval_s: float, *, as_json: bool) -> None:
     try:
         if as_json:
             for found in looks:
-                output.document_line({"format_version": 1, "at": _now(), "deployments": found})
+                output.document_line({"at": _now(), **msgspec.to_builtins(found)})
         elif sys.stdout.isatty():
             _on_screen(looks)
         else:
@@ -77,18 +84,22 @@ def watch(name: str | None, interval_s: float, *, as_json: bool) -> None:
         return
 
 
-def _on_screen(looks: Iterator[tuple[Row, ...]]) -> None:
+def _on_screen(looks: Iterator[Overview]) -> None:
     from rich.live import Live
+    from rich.text import Text
 
     with Live(auto_refresh=False) as screen:
         for found in looks:
-            screen.update(show_status.watched_table(found), refresh=True)
+            page = show_status.page(found, screen.console.width)
+            screen.update(Text("\n".join(page)), refresh=True)
 
 
-def _lines(found: Sequence[Row]) -> None:
-    for row in found:
+def _lines(found: Overview) -> None:
+    for row in found.deployments:
         click.echo(show_status.line(row, _now()))
-    if not found:
+    if found.gateway is not None:
+        click.echo(show_status.gateway_line(found.gateway, _now()))
+    if not found.deployments and found.gateway is None:
         click.echo(f"{_now()} nothing is deployed")
 
 

@@ -6,14 +6,14 @@ from typing import Any
 import click
 import msgspec
 
-from deployer.cli import options, output, show
+from deployer.cli import completing, options, output, show
 from deployer.paths import home
 from deployer.types import Plan, Request
 from deployer.types.several import SeveralPlans
 
 
 @click.command()
-@click.argument("words", metavar="MODEL|PLAN", nargs=-1)
+@click.argument("words", metavar="MODEL|PLAN", nargs=-1, shell_complete=completing.model)
 @options.declared
 @options.request_options
 @click.option(
@@ -50,7 +50,8 @@ def command(
     if file is not None:
         from deployer.cli import several
 
-        _several(several.wish(ctx, file, words, flags), file, wishes, how)
+        again = f"deployer up {options.retold_file(ctx, file, words)} --yes"
+        _several(several.wish(ctx, file, words, flags), again, wishes, how)
     else:
         _one(ctx, options.one(ctx, words, "MODEL|PLAN"), flags, wishes, how)
 
@@ -68,31 +69,30 @@ def _one(ctx: click.Context, target_name: str, flags: dict[str, Any], wishes: An
     from deployer.workflow import bring_up
 
     target = options.target(ctx, target_name, flags)
+    again = f"deployer up {options.retold(ctx, target_name)} --yes"
     if how.dry_run or not (how.yes or isinstance(target, Plan)):
-        made = _show(target, following=f"deployer up {options.retold(ctx, target_name)} --yes", as_json=how.as_json)
-        _would(made, how)
+        _would(_show(target, following=again, as_json=how.as_json), how)
     if how.dry_run:
         return
     if not how.yes and not isinstance(target, Plan):
-        output.confirm("Bring it up?", "add --yes, or bring up a saved plan")
+        output.confirm("Bring it up?", f"add --yes, or bring up a saved plan: {again}")
     report = output.Progress(quiet=how.as_json, verbose=how.verbose)
     outcome = bring_up.up(target, home(), wishes, report)
     output.document(outcome) if how.as_json else show.outcome(outcome)
 
 
-def _several(asked: Any, file: Path, wishes: Any, how: _How) -> None:
+def _several(asked: Any, again: str, wishes: Any, how: _How) -> None:
     from deployer.cli import several
     from deployer.workflow import several as together
 
     if how.dry_run or not how.yes:
-        following = f"deployer up -f {file} --yes"
         made = together.plan(asked, home())
-        several.plans(made, following=following, err=how.as_json)
+        several.plans(made, following=again, err=how.as_json)
         _would(made, how)
     if how.dry_run:
         return
     if not how.yes:
-        output.confirm("Bring them up?")
+        output.confirm("Bring them up?", f"add --yes: {again}")
     several.up(asked, wishes, as_json=how.as_json, verbose=how.verbose)
 
 

@@ -11,6 +11,7 @@ import deployer
 from deployer.errors import BadInputError
 from deployer.render.alerts import rules_tree
 from deployer.render.compose import SERVICE
+from deployer.render.copies import WAITING
 from deployer.render.dashboard import SOURCE_UID, dashboard_text
 from deployer.render.jinja import render_template
 from deployer.render.queries import JOB
@@ -61,7 +62,7 @@ def render_monitoring(plan: Plan, metrics: Mapping[str, str], images: Monitoring
     refuse_unsafe(plan)
     trees = {
         COMPOSE_FILE: compose_tree(plan, images),
-        "prometheus.yml": scrape_tree(plan),
+        "prometheus.yml": scrape_tree(plan, metrics),
         "prometheus-rules.yml": rules_tree(plan.name, metrics),
         "grafana-datasource.yaml": _SOURCES,
         "grafana-dashboards.yaml": _DASHBOARDS,
@@ -83,14 +84,29 @@ def compose_tree(plan: Plan, images: Monitoring) -> dict[str, Any]:
     }
 
 
-def scrape_tree(plan: Plan) -> dict[str, Any]:
-    """Prometheus's own configuration: one server, asked with the key from its file."""
+def scrape_tree(plan: Plan, metrics: Mapping[str, str]) -> dict[str, Any]:
+    """Prometheus's own configuration: one server, asked with the key from its file; of several copies each.
+
+    What waits before all copies counts as the engine's own metric of what waits.
+    """
+    targets, path = [f"{SERVICE}:{plan.container_port}"], plan.health.metrics_path
+    labels = [{"deployment": plan.name}]
+    if plan.copies > 1:
+        copies = {str(number): below for number, below in enumerate(plan.copy_paths, start=1)} | {"all": ""}
+        labels = [
+            {"deployment": plan.name, "copy": copy, "__metrics_path__": f"{below}{path}"}
+            for copy, below in copies.items()
+        ]
     job = {
         "job_name": JOB,
         "metrics_path": plan.health.metrics_path,
         "authorization": {"type": "Bearer", "credentials_file": f"/run/secrets/{_KEY}"},
-        "static_configs": [{"targets": [f"{SERVICE}:{plan.container_port}"], "labels": {"deployment": plan.name}}],
+        "static_configs": [{"targets": targets, "labels": each} for each in labels],
     }
+    if plan.copies > 1 and (waiting := metrics.get("requests_waiting")):
+        job["metric_relabel_configs"] = [
+            {"source_labels": ["__name__"], "regex": WAITING, "target_label": "__name__", "replacement": waiting}
+        ]
     return {
         "global": {"scrape_interval": "5s", "evaluation_interval": "15s"},
         "rule_files": ["/etc/prometheus/prometheus-rules.yml"],

@@ -31,6 +31,13 @@ class Wishes(Written, frozen=True, kw_only=True, rename="kebab"):
     engine_arg: Words | None = None
 
 
+class Alone(Wishes, frozen=True, kw_only=True):
+    """Words that may stand for one deployment only, beside those above."""
+
+    name: str | None = None
+    port: Port | None = None
+
+
 class Declared(Wishes, frozen=True, kw_only=True):
     """One deployment: its model, its port, and the words above."""
 
@@ -74,6 +81,14 @@ class DeploymentsFile(msgspec.Struct, frozen=True, kw_only=True):
     defaults: Wishes = Wishes()
     gateway: GatewayWish | None = None
     lines: dict[str, int] = {}
+
+
+class ConfigFile(Value, frozen=True, kw_only=True):
+    """A `config.yaml` that is looked for: whose it is, where, and whether it is there."""
+
+    origin: Literal["user", "system"]
+    path: str
+    present: bool
 
 
 class Setting(Value, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from deployer.types._value import FORMAT_VERSION, Value
 from deployer.types.plan import Plan
-from deployer.types.record import Outcome
+from deployer.types.record import Outcome, Row
 
 
 class DeviceShare(Value, frozen=True, kw_only=True):
@@ -36,7 +36,8 @@ class GatewayPlan(Value, frozen=True, kw_only=True):
     """Where all deployments of a file answer together, each by its name as the model.
 
     `key_file` holds the key that it asks for, `backend_keys` a line `MODEL KEY` for each deployment's own. `image` is a
-    name, `image_id` what it is on this machine. `max_body_bytes`: a longer request is refused with 413.
+    name, `image_id` what it is on this machine. `max_body_bytes`: a longer request is refused with 413. `file`: the
+    deployer.yaml that asks for it.
     """
 
     name: str
@@ -51,15 +52,32 @@ class GatewayPlan(Value, frozen=True, kw_only=True):
     image_id: str | None = None
     routes: tuple[GatewayRoute, ...] = ()
     max_body_bytes: int = 1_000_000
+    file: str | None = None
 
 
 class GatewayState(Value, frozen=True, kw_only=True):
-    """What of a gateway runs, and whether it answers for its models; `absent` where it was never brought up."""
+    """What of a gateway runs, and whether it answers for its models; `absent` where it was never brought up.
 
+    `down`: those of its models whose server does not answer. `damaged`: its record cannot be read. `file`: the
+    deployer.yaml that asks for it.
+    """
+
+    name: str = "gateway"
     status: str
     answers: bool = False
     base_url: str | None = None
     models: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
+    key_file: str | None = None
+    file: str | None = None
+
+
+class Overview(Value, frozen=True, kw_only=True):
+    """The document of `status --json`: every deployment that was asked about, and the gateway where there is one."""
+
+    format_version: int = FORMAT_VERSION
+    deployments: tuple[Row, ...]
+    gateway: GatewayState | None = None
 
 
 class SeveralPlans(Value, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ import msgspec
 from deployer.errors import BadInputError
 from deployer.paths import Home
 from deployer.types import Request
-from deployer.types.deployments import Declared, Setting, Wishes
+from deployer.types.deployments import ConfigFile, Declared, Setting, Wishes
 
 FILE = "config.yaml"
 SYSTEM = Path("/etc/deployer")
@@ -26,6 +26,9 @@ FIELDS = {
     "allow-vulnerable": "allow_vulnerable",
 }
 """Where a word's field of a request is named otherwise than the word."""
+
+ALONE = ("name", "port")
+"""Words of one deployment: the environment may say them, a `config.yaml` for all may not."""
 
 _LISTS = ("allow-vulnerable", "engine-arg")
 
@@ -50,13 +53,26 @@ def said(home: Home, environ: Mapping[str, str] = os.environ, system: Path = SYS
     for layer in layers:
         for setting in layer:
             found.setdefault(setting.word, setting)
-    return {word: found[word] for word in words() if word in found}
+    return {word: found[word] for word in (*words(), *ALONE) if word in found}
 
 
 def every(home: Home, environ: Mapping[str, str] = os.environ, system: Path = SYSTEM) -> tuple[Setting, ...]:
     """Every word with the value that holds when no flag and no `deployer.yaml` says otherwise."""
     known = said(home, environ, system)
-    return tuple(known.get(word) or Setting(word=word, value=_built_in(word)) for word in words())
+    every_word = (*words(), *(word for word in ALONE if word in known))
+    return tuple(known.get(word) or Setting(word=word, value=_built_in(word)) for word in every_word)
+
+
+def files(home: Home, environ: Mapping[str, str] = os.environ, system: Path = SYSTEM) -> tuple[ConfigFile, ...]:
+    """Every `config.yaml` that is looked for, there or not; what the first says wins.
+
+    Root has only the system's, and DEPLOYER_HOME moves everything into one.
+    """
+    user = home.config / FILE
+    alone = bool(environ.get("DEPLOYER_HOME")) or home.config == system
+    places = [ConfigFile(origin="system" if home.config == system else "user", path=str(user), present=user.exists())]
+    other = system / FILE
+    return (*places, *([] if alone else [ConfigFile(origin="system", path=str(other), present=other.exists())]))
 
 
 def flags(settings: Mapping[str, Setting]) -> dict[str, Any]:
@@ -77,15 +93,17 @@ def request(
         for word, value in _spoken(wishes).items():
             values.setdefault(FIELDS.get(word, word), _as_field(word, value))
     if image := values.pop("image", None):
-        profile, _, reference = str(image).partition("=")
-        values |= {"image": profile, "image_reference": reference or None}
+        profile, said, reference = str(image).partition("=")
+        values |= {"image": profile, "image_reference": reference if said else None}
+    if "workload" in values:
+        values["workload_asked"] = True
     return Request(**{**values, **given, "model": _model(declared.model, base), "name": name, "port": declared.port})
 
 
 def wishes_of(settings: Mapping[str, Setting], origins: Iterable[str]) -> Wishes:
-    """The words of some origins only."""
+    """The words of some origins only, of those that may be said for all."""
     wanted = set(origins)
-    chosen = {word: item.value for word, item in settings.items() if item.origin in wanted}
+    chosen = {word: item.value for word, item in settings.items() if item.origin in wanted and word not in ALONE}
     return msgspec.convert(chosen, Wishes)
 
 
@@ -101,7 +119,8 @@ def parse_gpus(value: object) -> tuple[int, ...]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[Setting]:
-    present = {word: environ[variable(word)] for word in words() if environ.get(variable(word))}
+    every_word = (*words(), *ALONE)
+    present = {word: environ[variable(word)] for word in every_word if environ.get(variable(word))}
     return [
         Setting(word=word, value=_read(word, text), origin="environment", where=variable(word))
         for word, text in present.items()
@@ -116,20 +135,15 @@ def _read(word: str, text: str) -> object:
 
 
 def _from_files(home: Home, environ: Mapping[str, str], system: Path) -> list[list[Setting]]:
-    """The user's file, then the system's: root has only the latter, and DEPLOYER_HOME moves everything into one."""
-    user = home.config / FILE
-    alone = bool(environ.get("DEPLOYER_HOME")) or home.config == system
-    places = [(user, "system" if home.config == system else "user")]
-    places += [] if alone else [(system / FILE, "system")]
-    return [_from_file(path, origin) for path, origin in places if path.exists()]
+    return [_from_file(file) for file in files(home, environ, system) if file.present]
 
 
-def _from_file(path: Path, origin: typing.Any) -> list[Setting]:
+def _from_file(file: ConfigFile) -> list[Setting]:
     from deployer.catalog.deployments import load_config
 
-    wishes, lines = load_config(path)
+    wishes, lines = load_config(Path(file.path))
     return [
-        Setting(word=word, value=value, origin=origin, where=f"{path}:{lines.get(word, 1)}")
+        Setting(word=word, value=value, origin=file.origin, where=f"{file.path}:{lines.get(word, 1)}")
         for word, value in _spoken(wishes).items()
     ]
 

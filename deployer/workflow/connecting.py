@@ -28,6 +28,7 @@ def document(found: Endpoint) -> dict[str, object]:
         "name": found.name,
         "base_url": found.base_url,
         "model": found.model,
+        "models": [found.model, *found.others],
         "key_file": found.key_file,
         "networks": [] if found.network is None else [found.network],
         "container_base_url": found.container_base_url,
@@ -36,8 +37,9 @@ def document(found: Endpoint) -> dict[str, object]:
 
 
 def snippet(found: Endpoint, client: str) -> str:
-    """Text for one client of SNIPPETS."""
-    return SNIPPETS[client](found).strip()
+    """Text for one client of SNIPPETS; where several models answer, it says how the others are asked for."""
+    others = f"\n\n# In the place of {found.model}: {', '.join(found.others)}" if found.others else ""
+    return SNIPPETS[client](found).strip() + others
 
 
 def _openai(found: Endpoint) -> str:

@@ -1,18 +1,25 @@
 """Where a deployment answers, ours or adopted."""
 
 import ipaddress
+import shlex
 from urllib.parse import urlsplit
 
 import msgspec
 
 from deployer import health, ledger
 from deployer.errors import BadInputError, PreconditionError, StateError
+from deployer.ledger.releases import PLAN_FILE
 from deployer.paths import Home
+from deployer.render import gateway as gateway_files
 from deployer.render.compose import SERVICE
 from deployer.runtime.naming import project
 from deployer.types import Adopted, Plan
+from deployer.types.address import in_url
+from deployer.types.several import GatewayPlan
+from deployer.workflow import gateway_record
 
 HOST_GATEWAY = "host.docker.internal"
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared only
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +27,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `loopback`: from this machine only. `network`: the Docker network that another container joins; `container_base_url`
     is where a container finds the server then, or None where it cannot. `key_file` is None for one without a key.
+    `others`: the models that answer there too.
     """
 
     name: str
@@ -30,6 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     network: str | None = None
     container_base_url: str | None = None
     adopted: bool = False
+    others: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> "Endpoint":
@@ -59,21 +68,38 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             adopted=True,
         )
 
+    @classmethod
+    def of_gateway(cls, made: GatewayPlan) -> "Endpoint":
+        """Endpoint of the gateway before several deployments: one base URL and one key for all its models."""
+        inside = project(made.name)
+        return cls(
+            name=made.name,
+            base_url=f"http://{in_url(_WILDCARDS.get(made.address, made.address))}:{made.port}/v1",
+            model=made.models[0],
+            key_file=made.key_file,
+            loopback=ipaddress.ip_address(made.address).is_loopback,
+            network=f"{inside}_{gateway_files.SERVICE}",
+            container_base_url=f"http://{inside}-{gateway_files.SERVICE}-1:{gateway_files.CONTAINER_PORT}/v1",
+            others=made.models[1:],
+        )
+
 
 def of_deployment(home: Home, name: str | None) -> Endpoint:
-    """Endpoint of a deployment or an adopted server by name, or of the only one there is."""
+    """Endpoint of a deployment, an adopted server or the gateway by name, or of the only deployment there is."""
     wanted = meant(home, name)
+    if gateway_record.is_gateway(home, wanted) and (made := gateway_record.known(home)) is not None:
+        return Endpoint.of_gateway(made)
     record = ledger.adopted(home, wanted)
     return Endpoint.of_adopted(record) if record else Endpoint.of(current_plan(home, wanted))
 
 
 def meant(home: Home, name: str | None) -> str:
     """The name itself, or that of the only deployment or adopted server. BadInputError naming them otherwise."""
-    names = _every_name(home)
+    names = _servers(home)
     if name is None and len(names) == 1:
         return names[0]
     if name is None:
-        known = ", ".join(names) or "none"
+        known = ", ".join(_every_name(home)) or "none"
         raise BadInputError(f"which deployment? there are: {known}", hint="deployer status")
     return name
 
@@ -87,7 +113,7 @@ def current_plan(home: Home, name: str | None) -> Plan:
     if plan is not None:
         return plan
     name = meant(home, name)
-    refuse_adopted(home, name)
+    refuse_other_kinds(home, name)
     if name in names:
         raise StateError(
             f"no plan of {name} can be read", hint=f"stop what runs: deployer down {name}; then bring it up again"
@@ -96,8 +122,13 @@ def current_plan(home: Home, name: str | None) -> Plan:
     raise BadInputError(f"no deployment {name!r}; there are: {known}", hint="deployer status")
 
 
-def refuse_adopted(home: Home, name: str) -> None:
-    """Raise PreconditionError where this name is a server whose life is not ours."""
+def refuse_other_kinds(home: Home, name: str) -> None:
+    """Raise PreconditionError where this name is no deployment of ours: it is adopted, or the gateway."""
+    if gateway_record.is_gateway(home, name):
+        raise PreconditionError(
+            f"{name} is the gateway before several deployments: it has no plan and no release of its own",
+            hint=f"status, check, connect, logs and down work with it; {up_gateway(home)} makes it again",
+        )
     record = ledger.adopted(home, name)
     if record is not None:
         raise PreconditionError(
@@ -115,8 +146,29 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _every_name(home: Home) -> tuple[str, ...]:
+def up_again(home: Home, name: str) -> str:
+    """The command that brings a deployment up again as it was: by the plan of its release, else by its model."""
+    release, plan = ledger.current(home, name), ledger.known_plan(home, name)
+    if release is not None:
+        return shlex.join(("deployer", "up", str(ledger.folder(home, release) / PLAN_FILE)))
+    return shlex.join(("deployer", "up", "MODEL" if plan is None else plan.request.model, "--name", name))
+
+
+def up_gateway(home: Home) -> str:
+    """The command that brings the gateway up again."""
+    try:
+        made = gateway_record.known(home)
+    except StateError:
+        made = None
+    return shlex.join(("deployer", "up", "-f", (made and made.file) or "deployer.yaml"))
+
+
+def _servers(home: Home) -> tuple[str, ...]:
     return (*ledger.deployments(home), *(record.name for record in ledger.all_adopted(home)))
+
+
+def _every_name(home: Home) -> tuple[str, ...]:
+    return (*_servers(home), *([gateway_record.NAME] if gateway_record.exists(home) else []))
 
 
 def _in_network(plan: Plan) -> str:

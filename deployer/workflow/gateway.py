@@ -1,33 +1,33 @@
-"""One base URL for all deployments of a `deployer.yaml`, by model name: a proxy of its own beside them."""
+"""One base URL for all deployments of a `deployer.yaml`, by model name: which gateway is meant, and what of it runs.
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+It is started and replaced by `gateway_up`.
+"""
+
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
 
 from deployer import health, images, ledger
 from deployer.catalog.load import load_gateway
-from deployer.errors import DeployerError, NotServingError, PreconditionError, StateError
+from deployer.errors import PreconditionError, StateError
 from deployer.paths import Home
-from deployer.render.gateway import gateway_hash, render_gateway
 from deployer.runtime import ComposeRuntime
-from deployer.types import Plan
+from deployer.types import Plan, ServerState
 from deployer.types.address import in_url
 from deployer.types.deployments import GatewayWish
 from deployer.types.several import GatewayPlan, GatewayRoute, GatewayState
-from deployer.workflow import preflight
+from deployer.workflow.endpoint import Endpoint, up_gateway
+from deployer.workflow.gateway_record import NAME, known
 from deployer.workflow.report import Reporter, timed
 
-NAME = "gateway"
 LOOPBACK = "127.0.0.1"
-READY_S, ROUTE_S, PAUSE_S, STOP_S = 30.0, 15.0, 0.2, 30.0
-LOG_TAIL = 20
-_FOLDER, _RECORD = "files", "gateway.json"
-_CHAT = "/v1/chat/completions"
+STOP_S = 30.0
+_ANSWER_S = 120.0
+_LOOK_S = 5.0
 
 
-def plan(wish: GatewayWish, plans: Sequence[Plan], home: Home, port: int) -> GatewayPlan:
+def plan(wish: GatewayWish, plans: Sequence[Plan], home: Home, port: int, file: Path | None = None) -> GatewayPlan:
     """The gateway of these plans. Raises PreconditionError for a server that no container can reach."""
     _refuse_unreachable(plans)
     address = wish.address or LOOPBACK
@@ -42,7 +42,8 @@ def plan(wish: GatewayWish, plans: Sequence[Plan], home: Home, port: int) -> Gat
         backend_keys=str(key.with_name("backend_keys")),
         container_user=plans[0].container_user,
         image=wish.image or load_gateway().image,
-        routes=tuple(_route(item) for item in plans),
+        routes=tuple(route(item) for item in plans),
+        file=None if file is None else str(file.absolute()),
     )
 
 
@@ -55,7 +56,7 @@ def _refuse_unreachable(plans: Sequence[Plan]) -> None:
         )
 
 
-def _route(server: Plan) -> GatewayRoute:
+def route(server: Plan) -> GatewayRoute:
     """How a container beside it reaches a server: by the name and the network that Compose gives it."""
     project = f"deployer-{server.name}"
     return GatewayRoute(
@@ -63,17 +64,10 @@ def _route(server: Plan) -> GatewayRoute:
     )
 
 
-def known(home: Home) -> GatewayPlan | None:
-    """The gateway that was brought up last. Raises StateError when its record cannot be read."""
-    path = home.deployments / NAME / _RECORD
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=GatewayPlan)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise StateError(
-            f"{path} cannot be read: {error}", hint=f"remove it, and bring the gateway up again: {path}"
-        ) from error
+def only(wanted: GatewayPlan, names: Collection[str]) -> GatewayPlan:
+    """The same for some of its models alone: the network of one that never ran is not there to be joined."""
+    routes = tuple(item for item in wanted.routes if item.model in names)
+    return msgspec.structs.replace(wanted, routes=routes, models=tuple(item.model for item in routes))
 
 
 def fetch(wanted: GatewayPlan, report: Reporter) -> GatewayPlan:
@@ -85,128 +79,86 @@ def fetch(wanted: GatewayPlan, report: Reporter) -> GatewayPlan:
     return msgspec.structs.replace(wanted, image_id=here.id)
 
 
-def up(wanted: GatewayPlan, servers: Mapping[str, str], home: Home, report: Reporter, *, changed: bool = True) -> None:
-    """Start the gateway before running servers and prove that it routes; one that runs already is left alone.
-
-    `servers` are their workloads by name; `changed`: one of them is new. Raises NotServingError when it does not route;
-    the servers are not touched.
-    """
-    with ledger.lock(home, f"up {NAME}"):
-        ledger.ensure_key(home, NAME, wanted.container_user)
-        _, digest = ledger.ensure_key_list(home, NAME, wanted.models, wanted.container_user)
-        bundle, runtime = render_gateway(wanted, digest), ComposeRuntime(home)
-        state = runtime.state(NAME)
-        if state.status == "running" and state.plan_hash == gateway_hash(bundle) and _listed(wanted, home):
-            if changed:
-                _prove(wanted, servers, home, report)
-            return
-        runtime.stop(NAME, report.detail, STOP_S)
-        preflight.port_free(wanted.address, wanted.port)
-        folder = _write(wanted, bundle.files, home)
-        try:
-            _start(wanted, servers, folder, home, report)
-        except BaseException as error:
-            raise _failed(error, runtime, report) from error
-        ledger.audit(home, "up", NAME, None, "healthy")
+def running(home: Home) -> ServerState:
+    """What Docker says of its container. Raises PreconditionError where Docker does not answer."""
+    return ComposeRuntime(home).state(NAME)
 
 
-def state(home: Home) -> GatewayState:
-    """What runs, asked of Docker, and whether it answers."""
-    made = known(home)
+def is_there(home: Home) -> bool:
+    """Whether there is a container of it; False too where Docker does not answer."""
+    return _word(home) not in ("down", "unknown")
+
+
+def state(home: Home, answering: Callable[[str], bool]) -> GatewayState | None:
+    """What runs, asked of Docker, whether it answers, and which servers behind it do not; None where there is none."""
+    try:
+        made = known(home)
+    except StateError:
+        return GatewayState(status="damaged")
     if made is None:
-        return GatewayState(status="absent")
+        return None
+    word = _word(home)
+    return GatewayState(
+        status=word,
+        answers=word == "running" and listed(made, home),
+        base_url=made.base_url,
+        models=made.models,
+        down=tuple(name for name in made.models if not answering(name)),
+        key_file=made.key_file,
+        file=made.file,
+    )
+
+
+def _word(home: Home) -> str:
     try:
-        word = ComposeRuntime(home).state(NAME).status
+        found = running(home).status
     except PreconditionError:
-        word = None
-    status = {"missing": "down", None: "unknown"}.get(word, word or "unknown")
-    answers = word == "running" and _listed(made, home)
-    return GatewayState(status=status, answers=answers, base_url=made.base_url, models=made.models)
+        return "unknown"
+    return "down" if found == "missing" else found
 
 
-def down(home: Home, report: Reporter) -> bool:
-    """Stop and remove the gateway; its key stays. False when there was none."""
-    with ledger.lock(home, f"down {NAME}"):
-        return ComposeRuntime(home).stop(NAME, report.detail, STOP_S)
+def client(wanted: GatewayPlan, home: Home, timeout_s: float = _ANSWER_S) -> health.Client:
+    """A client of it from this machine, with its key."""
+    return health.Client(Endpoint.of_gateway(wanted).base_url, ledger.read_key(home, NAME), timeout_s=timeout_s)
 
 
-def _write(wanted: GatewayPlan, files: Mapping[str, str], home: Home) -> Path:
-    folder = home.deployments / NAME / _FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
-    except OSError as error:
-        raise StateError(f"{folder} cannot be made: {error.strerror}", hint="deployer probe") from error
-    for name, text in files.items():
-        ledger.atomic_write(folder / name, text.encode(), mode=0o644)
-    record = msgspec.json.format(msgspec.json.encode(wanted), indent=2) + b"\n"
-    ledger.atomic_write(folder.parent / _RECORD, record, mode=0o644)
-    return folder
-
-
-def _start(wanted: GatewayPlan, servers: Mapping[str, str], folder: Path, home: Home, report: Reporter) -> None:
-    with timed(report, f"start the gateway with {wanted.image}"):
-        ComposeRuntime(home).start_files(NAME, folder, report.detail)
-    until = time.monotonic() + READY_S
-    while not _listed(wanted, home):
-        if time.monotonic() > until:
-            raise NotServingError(f"the gateway did not answer within {READY_S:.0f} s", hint="look at its log")
-        time.sleep(PAUSE_S)
-    _prove(wanted, servers, home, report)
-
-
-def _prove(wanted: GatewayPlan, servers: Mapping[str, str], home: Home, report: Reporter) -> None:
-    """Ask every model once; a server that was just replaced is found within seconds. Raises NotServingError."""
-    with timed(report, "wait until the gateway routes to every model") as outcome:
-        until = time.monotonic() + ROUTE_S
-        while problem := next(_problems(wanted, servers, home), None):
-            if time.monotonic() > until:
-                raise NotServingError(f"the gateway {problem}", hint="deployer status")
-            time.sleep(PAUSE_S)
-        outcome(f"the gateway answers for {', '.join(wanted.models)}")
-
-
-def _client(wanted: GatewayPlan, home: Home) -> health.Client:
-    address = wanted.address if wanted.address not in ("0.0.0.0", "::") else LOOPBACK  # noqa: S104 - compared only
-    return health.Client(f"http://{in_url(address)}:{wanted.port}", ledger.read_key(home, NAME), timeout_s=120)
-
-
-def _listed(wanted: GatewayPlan, home: Home) -> bool:
+def listed(wanted: GatewayPlan, home: Home) -> bool:
     """Whether it answers with its key, and lists exactly its models."""
     try:
-        return {listed.id for listed in _client(wanted, home).models()} == set(wanted.models)
-    except health.ProtocolError:
+        return {item.id for item in client(wanted, home, _LOOK_S).models()} == set(wanted.models)
+    except (health.ProtocolError, PreconditionError):
         return False
 
 
-def _problems(wanted: GatewayPlan, servers: Mapping[str, str], home: Home) -> Iterator[str]:
-    """What is not as it has to be: a key that is not asked for, or a model that cannot be reached."""
-    client = _client(wanted, home)
-    if (status := client.status_without_key(_CHAT, {"model": wanted.models[0], "messages": []})) != 401:  # noqa: PLR2004
-        yield f"answers {status} to a request without a key"
-    for name, workload in servers.items():
-        try:
-            _ask(client, name, workload)
-        except health.ProtocolError as error:
-            yield f"does not reach {name}: {error}"
+def logs(home: Home, *, tail: int, follow: bool, on_line: Callable[[str], None]) -> None:
+    """HAProxy's own log. Raises PreconditionError when it does not run."""
+    if running(home).status == "missing":
+        raise PreconditionError("the gateway is down, and its log went with it", hint=up_gateway(home))
+    ComposeRuntime(home).logs(NAME, tail=tail, follow=follow, since=None, on_line=on_line)
 
 
-def _ask(client: health.Client, name: str, workload: str) -> None:
-    if workload == "embedding":
-        client.embed("one word", model=name)
-    else:
-        client.chat([{"role": "user", "content": "Say yes."}], model=name, max_tokens=1)
+def down(home: Home, report: Reporter) -> bool:
+    """Stop and remove the gateway; its key stays, and its deployments serve on. False when there was none."""
+    with ledger.lock(home, f"down {NAME}"):
+        runtime = ComposeRuntime(home)
+        stopped = runtime.stop(NAME, report.detail, STOP_S)
+        for name in _models(home):
+            if runtime.state(name).status == "missing":
+                runtime.stop(name, report.detail, STOP_S)  # its network, in which the gateway was the last
+        ledger.audit(home, "down", NAME, None, "stopped" if stopped else "was not running")
+    return stopped
 
 
-def _failed(error: BaseException, runtime: ComposeRuntime, report: Reporter) -> BaseException:
-    """Take it down again; the error gets its last words."""
-    lines: list[str] = []
-    runtime.logs(NAME, tail=LOG_TAIL, follow=False, since=None, on_line=lines.append)
-    runtime.stop(NAME, report.detail, STOP_S)
-    if not isinstance(error, DeployerError):
-        return error
-    return NotServingError(
-        f"{error.message}; the deployments serve on their own ports",
-        hint=error.hint,
-        details={**error.details, "log_tail": lines},
-    )
+def _models(home: Home) -> tuple[str, ...]:
+    try:
+        made = known(home)
+    except StateError:
+        return ()
+    return () if made is None else made.models
+
+
+def tell_of_down(home: Home, name: str, report: Reporter) -> None:
+    """Say what a client of the gateway gets for the model of a server that is down now."""
+    made = known(home)
+    if made is not None and name in made.models and is_there(home):
+        report.note(f"the gateway at {made.base_url} answers 503 for {name} until it is up again")

@@ -1,4 +1,4 @@
-"""`down`, `status`, `logs`, `history`, `rollback`."""
+"""`down`, `status`, `logs`, `history`, `rollback` of a deployment; `down` and `logs` of the gateway too."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,9 @@ from deployer import ledger
 from deployer.errors import BadInputError, PreconditionError
 from deployer.paths import Home
 from deployer.types import Adopted, Outcome, Plan, Release, Row, ServerState
-from deployer.workflow import adopting, bring_up, live, measuring, running
-from deployer.workflow.endpoint import Endpoint, current_plan, meant
+from deployer.workflow import adopting, bring_up, gateway, live, measuring, running
+from deployer.workflow.endpoint import Endpoint, current_plan, meant, up_again
+from deployer.workflow.gateway_record import is_gateway
 from deployer.workflow.report import Reporter, timed
 from deployer.workflow.serving import Options
 
@@ -17,8 +18,10 @@ from deployer.workflow.serving import Options
 def down(home: Home, name: str, report: Reporter) -> bool:
     """Stop and remove the server of a deployment; its releases, key and images stay. False when nothing ran.
 
-    An adopted server is forgotten, and goes on as it was.
+    An adopted server is forgotten, and goes on as it was. The gateway is stopped, and those behind it serve on.
     """
+    if is_gateway(home, name):
+        return down_gateway(home, report)
     if is_adopted(home, name):
         adopting.forget(home, name)
         report.note(f"{name} is forgotten; the server itself was not touched")
@@ -29,13 +32,22 @@ def down(home: Home, name: str, report: Reporter) -> bool:
             stopped = running.stop(plan, home, report) if plan else running.stop_by_name(name, home, report)
             outcome(f"{name} stopped" if stopped else f"{name} was not running")
         ledger.audit(home, "down", name, None, "stopped" if stopped else "was not running")
+    gateway.tell_of_down(home, name, report)
+    return stopped
+
+
+def down_gateway(home: Home, report: Reporter) -> bool:
+    """Stop and remove the gateway; False when there was none."""
+    with timed(report, "stop the gateway") as outcome:
+        stopped = gateway.down(home, report)
+        outcome("the gateway stopped; its deployments serve on" if stopped else "the gateway was not running")
     return stopped
 
 
 def chosen(home: Home, name: str | None) -> str:
-    """The deployment that is meant: by name, or the only one there is, readable or not, ours or adopted."""
+    """The deployment that is meant: by name, or the only one there is, readable or not, whatever its kind."""
     wanted = meant(home, name)
-    known = wanted in ledger.deployments(home) or is_adopted(home, wanted)
+    known = wanted in ledger.deployments(home) or is_adopted(home, wanted) or is_gateway(home, wanted)
     return wanted if known else current_plan(home, wanted).name
 
 
@@ -74,7 +86,7 @@ def _row(home: Home, name: str, *, metrics: bool) -> Row:
     if plan is None:
         return Row(name=name, status="damaged", release=release.number if release else 0)
     status, state = _state(home, plan)
-    up = status == "running"
+    up = status in ("running", "degraded")
     return msgspec.structs.replace(
         _planned(plan, release),
         status=status,
@@ -82,6 +94,7 @@ def _row(home: Home, name: str, *, metrics: bool) -> Row:
         started_at=state.started_at,
         restarts=state.restarts,
         live=live.look(plan, home, state) if metrics and up else None,
+        detail=state.detail if status == "degraded" else None,
     )
 
 
@@ -112,10 +125,16 @@ def _state(home: Home, plan: Plan) -> tuple[str, ServerState]:
 
 
 def logs(home: Home, name: str | None, *, tail: int, follow: bool, on_line: Callable[[str], None]) -> None:
-    """The engine's own log, control characters escaped."""
+    """The engine's own log, or the gateway's, control characters escaped."""
+    if name is not None and is_gateway(home, name):
+        gateway.logs(home, tail=tail, follow=follow, on_line=on_line)
+        return
     plan = current_plan(home, name)
     if running.state(home, plan).status == "missing":
-        raise PreconditionError(f"{plan.name} is down, and its log went with it", hint=f"deployer history {plan.name}")
+        raise PreconditionError(
+            f"{plan.name} is down, and its log went with it",
+            hint=f"why: deployer history {plan.name}; bring it up: {up_again(home, plan.name)}",
+        )
     running.logs(plan, home, tail=tail, follow=follow, on_line=on_line)
 
 

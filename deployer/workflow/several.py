@@ -14,7 +14,10 @@ from deployer.render.gateway import render_gateway
 from deployer.types import HostFacts, Plan, Request
 from deployer.types.deployments import DeploymentsFile
 from deployer.types.several import GatewayPlan, SeveralPlans
-from deployer.workflow import configuration, gateway, planning, review, running
+from deployer.workflow import configuration, gateway, planning, rendering, running
+from deployer.workflow.gateway_record import NAME as GATEWAY
+from deployer.workflow.gateway_record import known as known_gateway
+from deployer.workflow.rendering import Agree, Written
 from deployer.workflow.sharing import Arrangement, Wanted, arrange
 
 
@@ -26,6 +29,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     file: DeploymentsFile
     requests: dict[str, Request]
+    path: Path | None = None
     gateway_port: int = 0
     only: frozenset[str] = frozenset()
 
@@ -48,8 +52,9 @@ def read(path: Path, home: Home, given: Mapping[str, Any], only: Collection[str]
     ports = with_ports(file, {name: item.port for name, item in requests.items()}, home)
     return Wish(
         file=file,
+        path=path,
         requests={name: msgspec.structs.replace(item, port=ports[name]) for name, item in requests.items()},
-        gateway_port=ports.get(gateway.NAME, 0),
+        gateway_port=ports.get(GATEWAY, 0),
         only=frozenset(only),
     )
 
@@ -129,21 +134,21 @@ def document(wish: Wish, host: HostFacts, found: Sequence[Plan], home: Home) -> 
 def gateway_of(wish: Wish, plans: Sequence[Plan], home: Home) -> GatewayPlan | None:
     """The gateway that the file asks for, before all its deployments; None where it asks for none."""
     asked = wish.file.gateway
-    return None if asked is None else gateway.plan(asked, plans, home, wish.gateway_port)
+    return None if asked is None else gateway.plan(asked, plans, home, wish.gateway_port, wish.path)
 
 
-def render(wish: Wish, home: Home, directory: Path | None, *, host_file: Path | None) -> tuple[Path, ...]:
-    """Write the files of each deployment into a folder of its name; returns all paths."""
+def render(
+    wish: Wish, home: Home, directory: Path | None, *, host_file: Path | None, agree: Agree | None = None
+) -> Written:
+    """Write the files of each deployment into a folder of its name, and those of the gateway; as `rendering.fill`."""
     base = directory or Path()
     made = plan(wish, home, host_file=host_file)
-    written = [
-        path
-        for item in made.deployments
-        for path in review.render_to(item, home, base / item.name, host_file=host_file)
-    ]
+    written = Written()
+    for item in made.deployments:
+        written += rendering.render_to(item, home, base / item.name, host_file=host_file, agree=agree)
     if made.gateway is not None:
-        written += review.write_all(base / gateway.NAME, render_gateway(made.gateway, "").files)
-    return tuple(written)
+        written += rendering.fill(base / GATEWAY, GATEWAY, render_gateway(made.gateway, "").files, agree)
+    return written
 
 
 def with_ports(file: DeploymentsFile, asked: Mapping[str, int | None], home: Home) -> dict[str, int]:
@@ -151,10 +156,10 @@ def with_ports(file: DeploymentsFile, asked: Mapping[str, int | None], home: Hom
     known = {name: found.port for name in ledger.deployments(home) if (found := ledger.known_plan(home, name))}
     wanted = dict(asked)
     if file.gateway is not None:
-        _refuse_taken_name(file)
-        before = gateway.known(home)
-        known |= {} if before is None else {gateway.NAME: before.port}
-        wanted[gateway.NAME] = file.gateway.port
+        _refuse_taken_name(file, home)
+        before = known_gateway(home)
+        known |= {} if before is None else {GATEWAY: before.port}
+        wanted[GATEWAY] = file.gateway.port
     ports: dict[str, int] = {}
     for name, port in wanted.items():
         if port is not None:
@@ -167,10 +172,15 @@ def with_ports(file: DeploymentsFile, asked: Mapping[str, int | None], home: Hom
     return ports
 
 
-def _refuse_taken_name(file: DeploymentsFile) -> None:
-    if gateway.NAME in file.deployments:
-        where = f"{file.label}:{file.lines[gateway.NAME]}"
-        raise BadInputError(f"{where}: {gateway.NAME!r} is the gateway's own name here", hint="choose another name")
+def _refuse_taken_name(file: DeploymentsFile, home: Home) -> None:
+    if GATEWAY in file.deployments:
+        where = f"{file.label}:{file.lines[GATEWAY]}"
+        raise BadInputError(f"{where}: {GATEWAY!r} is the gateway's own name here", hint="choose another name")
+    if GATEWAY in ledger.deployments(home) or ledger.adopted(home, GATEWAY) is not None:
+        raise BadInputError(
+            f"{file.label}: a deployment has the gateway's own name, {GATEWAY!r}",
+            hint=f"deployer down {GATEWAY}, then move {home.deployments / GATEWAY} away; or no gateway in the file",
+        )
 
 
 def _claim(file: DeploymentsFile, ports: dict[str, int], name: str, port: int) -> None:

@@ -9,8 +9,20 @@ from deployer import decide, ledger
 from deployer.errors import DeployerError, InterruptedByUserError, NotServingError, RolledBackError
 from deployer.paths import Home
 from deployer.types import HostFacts, Outcome, Plan, Request, Row
-from deployer.types.several import GatewayPlan, GatewayState, SeveralOutcomes
-from deployer.workflow import acquire, bring_up, gateway, lifecycle, running, several, sharing, staleness
+from deployer.types.several import GatewayPlan, GatewayState, Overview, SeveralOutcomes
+from deployer.workflow import (
+    acquire,
+    bring_up,
+    gateway,
+    gateway_up,
+    lifecycle,
+    overview,
+    running,
+    several,
+    sharing,
+    staleness,
+)
+from deployer.workflow.gateway_record import NAME as GATEWAY
 from deployer.workflow.planning import Missing
 from deployer.workflow.report import Reporter
 from deployer.workflow.serving import Options
@@ -31,6 +43,7 @@ def up(wish: Wish, home: Home, options: Options, report: Reporter) -> SeveralOut
     """Bring all up. Everything is decided and fetched first; then each is switched, those that free memory first.
 
     The failure of one leaves the others as they are; the error at the end says what became of each (see `_verdict`).
+    The gateway comes last, before those that serve.
     """
     ledger.ensure_writable(home)
     settled = settle(wish, home, several.seen(wish.requests, home), options, report)
@@ -42,11 +55,37 @@ def up(wish: Wish, home: Home, options: Options, report: Reporter) -> SeveralOut
             staleness.check(item.plan, home)
         return bring_up.put(item.plan, item.missing, home, options, report)
 
-    outcomes = _each(order, lambda item: item.plan.name, put, report)
-    if front is not None:
-        workloads = {name: item.plan.request.workload for name, item in settled.items()}
-        gateway.up(front, workloads, home, report, changed=any(item.changed for item in outcomes))
+    outcomes, failed = _attempts(order, lambda item: item.plan.name, put, report)
+    at_gateway = _Gateway(front, [settled[item.name].plan for item in outcomes], whole=not failed)
+    changed = any(item.changed for item in outcomes)
+    _, refused = _attempts([at_gateway], str, lambda item: item.up(home, report, changed=changed), report)
+    if failed or refused:
+        names = [*(item.plan.name for item in order), *refused]
+        raise _verdict({**failed, **refused}, names)
     return SeveralOutcomes(deployments=outcomes, gateway=front)
+
+
+class _Gateway(msgspec.Struct, frozen=True):
+    """What is to become of the gateway: the wanted one (None: none, or one that is not meant), and who serves.
+
+    `whole`: all that were meant serve as planned; else one that runs goes on for those that do.
+    """
+
+    wanted: GatewayPlan | None
+    serving: list[Plan]
+    whole: bool
+
+    def __str__(self) -> str:
+        return GATEWAY
+
+    def up(self, home: Home, report: Reporter, *, changed: bool) -> None:
+        workloads = {plan.name: plan.request.workload for plan in self.serving}
+        if self.wanted is not None and self.whole:
+            gateway_up.up(self.wanted, workloads, home, report, changed=changed)
+        elif self.wanted is not None and self.serving and not gateway.is_there(home):
+            gateway_up.up(gateway.only(self.wanted, workloads), workloads, home, report)
+        else:
+            gateway_up.follow(home, self.serving, report, changed=changed)
 
 
 def settle(wish: Wish, home: Home, host: HostFacts, options: Options, report: Reporter) -> dict[str, Settled]:
@@ -73,7 +112,7 @@ def down(wish: Wish, home: Home, report: Reporter) -> tuple[tuple[str, bool], ..
     """Stop all, the last one first; name, and whether anything ran."""
     known = set(ledger.deployments(home))
     if wish.file.gateway is not None and not wish.only:
-        gateway.down(home, report)
+        lifecycle.down_gateway(home, report)
 
     def stop(name: str) -> tuple[str, bool]:
         if name not in known:
@@ -84,18 +123,20 @@ def down(wish: Wish, home: Home, report: Reporter) -> tuple[tuple[str, bool], ..
     return _each(tuple(reversed(wish.meant)), str, stop, report)
 
 
-def status(wish: Wish, home: Home) -> tuple[Row, ...]:
-    """A row for each; one that was never brought up is `absent`."""
+def status(wish: Wish, home: Home) -> Overview:
+    """A row for each, and the gateway that the file asks for; what was never brought up is `absent`."""
     known = set(ledger.deployments(home))
-    return tuple(
+    rows = tuple(
         lifecycle.status(home, name)[0] if name in known else Row(name=name, status="absent", release=0)
         for name in wish.meant
     )
+    return Overview(deployments=rows, gateway=_gateway_state(wish, home, rows))
 
 
-def gateway_state(wish: Wish, home: Home) -> GatewayState | None:
-    """What runs of the gateway; None where the file asks for none."""
-    return None if wish.file.gateway is None else gateway.state(home)
+def _gateway_state(wish: Wish, home: Home, rows: tuple[Row, ...]) -> GatewayState | None:
+    if wish.file.gateway is None:
+        return None
+    return overview.gateway_state(home, rows) or GatewayState(status="absent", models=tuple(wish.requests))
 
 
 def _growth(plan: Plan, home: Home) -> int:
@@ -106,7 +147,17 @@ def _growth(plan: Plan, home: Home) -> int:
 
 
 def _each(items: Sequence[T], name_of: Callable[[T], str], act: Callable[[T], R], report: Reporter) -> tuple[R, ...]:
-    """Act on each; a failure is kept, said, and raised when all had their turn."""
+    """Act on each; what failed is raised when all had their turn."""
+    done, failed = _attempts(items, name_of, act, report)
+    if failed:
+        raise _verdict(failed, [name_of(item) for item in items])
+    return done
+
+
+def _attempts(
+    items: Sequence[T], name_of: Callable[[T], str], act: Callable[[T], R], report: Reporter
+) -> tuple[tuple[R, ...], dict[str, DeployerError]]:
+    """Act on each; a failure is said and kept by name."""
     done: list[R] = []
     failed: dict[str, DeployerError] = {}
     for item in items:
@@ -117,9 +168,7 @@ def _each(items: Sequence[T], name_of: Callable[[T], str], act: Callable[[T], R]
         except DeployerError as error:
             failed[name_of(item)] = error
             report.note(f"{name_of(item)}: {error.message}")
-    if failed:
-        raise _verdict(failed, [name_of(item) for item in items])
-    return tuple(done)
+    return tuple(done), failed
 
 
 def _verdict(failed: dict[str, DeployerError], names: Sequence[str]) -> DeployerError:

@@ -3,14 +3,19 @@
 import contextlib
 import json
 import shutil
+import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import openai
 import pytest
 
+from deployer import decide
+from deployer.types import Plan
 from tests.integration.conftest import Deployer, build, end_processes, free_port, remove_containers
 
 if TYPE_CHECKING:
@@ -40,14 +45,14 @@ class Site:
         self.file = folder / "work/deployer.yaml"
         self.ports = [free_port() for _ in range(3)]
 
-    def write(self, image: str, *, context: int = 1024) -> None:
+    def write(self, image: str, *, context: int = 1024, port: int | None = None) -> None:
         document = {
             "deployments": {
                 "several-a": {"model": MODEL, "users": 2, "port": self.ports[0]},
                 "several-b": {"model": MODEL, "context": context, "port": self.ports[1]},
             },
             "defaults": {"runtime": "compose", "context": 2048},
-            "gateway": {"port": self.ports[2], "image": image},
+            "gateway": {"port": port or self.ports[2], "image": image},
         }
         self.file.write_text(json.dumps(document))  # JSON is YAML
 
@@ -144,6 +149,52 @@ def test_a_second_up_changes_nothing(site: Site, docker_engine: "docker.DockerCl
     assert [docker_engine.containers.get(name).id for name in names] == before
 
 
+def test_status_lists_the_gateway_with_its_models(site: Site) -> None:
+    found = site.deployer("status", "--json").ok().json()
+    gateway = found["gateway"]
+    assert [row["name"] for row in found["deployments"]] == list(ALL)
+    assert (gateway["status"], gateway["answers"], gateway["down"]) == ("running", True, [])
+    assert gateway["models"] == list(ALL)
+    assert gateway["base_url"] == f"http://127.0.0.1:{site.ports[2]}/v1"
+    assert gateway["file"] == str(site.file)
+    line = f"gateway running, answers: {gateway['base_url']} for several-a, several-b"
+    assert line in site.deployer("status").ok().stdout.splitlines()
+    assert site.deployer("status", "gateway").ok().stdout.splitlines() == [line]
+    watching = site.deployer.start("status", "--watch", "--json", "--interval", "1")
+    assert watching.stdout is not None
+    look = json.loads(watching.stdout.readline())
+    watching.send_signal(signal.SIGINT)
+    assert watching.communicate(timeout=30)[1] == ""
+    assert look["gateway"]["answers"] is True
+    assert {row["live"]["requests_running"] for row in look["deployments"]} == {0.0}
+
+
+def test_the_gateway_is_asked_for_by_its_name(site: Site) -> None:
+    found = site.deployer("connect", "gateway", "--json").ok().json()
+    assert (found["name"], found["models"]) == ("gateway", list(ALL))
+    assert found["networks"] == ["deployer-gateway_gateway"]
+    assert found["key_file"] == str(site.deployer.home / "secrets/gateway/api_key")
+    pasted = site.deployer("connect", "gateway", "--for", "curl").ok().stdout
+    assert "# In the place of several-a: several-b" in pasted
+    with openai.OpenAI(base_url=found["base_url"], api_key=Path(found["key_file"]).read_text()) as client:
+        assert {listed.id for listed in client.models.list()} == {found["model"], "several-b"}
+    log = site.deployer("logs", "gateway").ok().stdout
+    assert "POST /v1/chat/completions" in log
+    assert site.key("gateway") not in log
+    for verb in ("history", "rollback"):
+        error = site.deployer(verb, "gateway", "--json").exited(3).json()["error"]
+        assert f"deployer up -f {site.file}" in error["hint"]
+    taken = site.deployer("up", MODEL, "--name", "gateway", "--yes", "--json").exited(3).json()["error"]
+    assert "is the gateway before several deployments" in taken["message"]
+
+
+def test_check_shows_the_capabilities_of_a_model_through_the_gateway(site: Site) -> None:
+    found = site.deployer("check", "gateway", "--model", "several-b", "--timeout", "30", "--json").json()
+    assert (found["base_url"], found["model"]) == (f"http://127.0.0.1:{site.ports[2]}/v1", "several-b")
+    status = {item["name"]: item["status"] for item in found["checks"]}
+    assert {status[name] for name in ("model info", "chat", "key", "unknown model")} == {"works"}
+
+
 def test_a_change_of_one_leaves_the_others_and_the_gateway(
     site: Site, docker_engine: "docker.DockerClient", haproxy_image: str
 ) -> None:
@@ -158,8 +209,70 @@ def test_a_change_of_one_leaves_the_others_and_the_gateway(
     assert answer.model == "several-b"
 
 
+def test_a_rollback_of_one_keeps_it_behind_the_gateway(site: Site, docker_engine: "docker.DockerClient") -> None:
+    before = docker_engine.containers.get("deployer-gateway-gateway-1").id
+    done = site.deployer("rollback", "several-b", "--yes", "--json", timeout_s=UP_LIMIT_S).ok().json()
+    assert done["release"] == 3
+    assert docker_engine.containers.get("deployer-gateway-gateway-1").id == before
+    answered(site, "several-b")
+
+
+def test_the_gateway_follows_a_release_that_answers_on_another_port(
+    site: Site, docker_engine: "docker.DockerClient", tmp_path: Path
+) -> None:
+    """As an engine does that is another one: here a saved plan with another port inside the container."""
+    release = site.deployer.home / "deployments/several-b/current/plan.json"
+    plan = msgspec.json.decode(release.read_bytes(), type=Plan)
+    words = [str(plan.container_port + 7) if word == str(plan.container_port) else word for word in plan.command]
+    moved = msgspec.structs.replace(plan, container_port=plan.container_port + 7, command=tuple(words))
+    saved = tmp_path / "plan.json"
+    saved.write_bytes(msgspec.json.encode(msgspec.structs.replace(moved, plan_hash=decide.plan_hash(moved))))
+    before = docker_engine.containers.get("deployer-gateway-gateway-1").id
+    site.deployer("up", str(saved), "--json", timeout_s=UP_LIMIT_S).ok()
+    assert docker_engine.containers.get("deployer-gateway-gateway-1").id != before
+    for name in ALL:
+        answered(site, name)
+    site.deployer("rollback", "several-b", "--yes", "--json", timeout_s=UP_LIMIT_S).ok()
+    answered(site, "several-b")
+
+
+def answered(site: Site, name: str) -> None:
+    with site.client() as client:
+        answer = client.chat.completions.create(model=name, messages=CAPITAL, max_tokens=8, temperature=0)
+    assert answer.model == name
+
+
+def test_a_gateway_that_does_not_start_leaves_the_old_one_serving(
+    site: Site, docker_engine: "docker.DockerClient", haproxy_image: str, engine_image: Any
+) -> None:
+    servers = [f"deployer-{name}-llm-1" for name in ALL]
+    before = [docker_engine.containers.get(name).id for name in servers]
+    site.write(engine_image("dead-engine"))
+    failed = site.deployer("up", "-f", str(site.file), "--yes", "--json", timeout_s=UP_LIMIT_S).exited(7).json()
+    assert "the gateway from before serves again" in failed["error"]["message"]
+    assert set(failed["error"]["details"]["failed"]) == {"gateway"}
+    assert set(failed["error"]["details"]["done"]) == set(ALL)
+    answered(site, "several-a")
+    assert [docker_engine.containers.get(name).id for name in servers] == before
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        kept = docker_engine.containers.get("deployer-gateway-gateway-1").id
+        site.write(haproxy_image, port=taken.getsockname()[1])
+        refused = site.deployer("up", "-f", str(site.file), "--yes", "--json", timeout_s=UP_LIMIT_S).exited(3).json()
+    assert "is taken by another program" in refused["error"]["message"]
+    assert docker_engine.containers.get("deployer-gateway-gateway-1").id == kept
+    site.write(haproxy_image)
+    site.run("up", "--yes")
+    answered(site, "several-b")
+
+
 def test_one_that_is_down_is_503_and_the_others_answer(site: Site) -> None:
-    site.run("down", "several-b")
+    down = site.deployer("down", "several-b").ok()
+    assert "answers 503 for several-b until it is up again" in down.stderr
+    assert site.run("status")["gateway"]["down"] == ["several-b"]
+    shown = site.deployer("status").ok().stdout
+    assert "  ! 503 for several-b: not running, or not answering" in shown.splitlines()
     with site.client() as client:
         with pytest.raises(openai.InternalServerError) as gone:
             client.chat.completions.create(model="several-b", messages=CAPITAL)
@@ -170,8 +283,17 @@ def test_one_that_is_down_is_503_and_the_others_answer(site: Site) -> None:
 
 
 def test_down_leaves_nothing(site: Site, docker_engine: "docker.DockerClient") -> None:
+    """The one that is down is gone with its network, in which the gateway was the last."""
+    assert site.deployer("down", "gateway", "--json").ok().json()["changed"] is True
+    status = site.deployer("status", "--json").ok().json()
+    assert status["gateway"]["status"] == "down"
+    assert status["deployments"][0]["answers"] is True
     found = site.run("down")
-    assert found["deployments"] == [{"name": "several-b", "changed": True}, {"name": "several-a", "changed": True}]
+    assert found["deployments"] == [{"name": "several-b", "changed": False}, {"name": "several-a", "changed": True}]
+    nothing_of(docker_engine)
+
+
+def nothing_of(docker_engine: "docker.DockerClient") -> None:
     left = docker_engine.containers.list(all=True, filters={"label": "io.deployer.name"})
     assert not {entry.labels["io.deployer.name"] for entry in left} & {*ALL, "gateway"}
     names = {network.name or "" for network in docker_engine.networks.list()}
@@ -179,8 +301,8 @@ def test_down_leaves_nothing(site: Site, docker_engine: "docker.DockerClient") -
 
 
 @pytest.fixture
-def two(deployer: Deployer, engine_image: Any) -> Iterator[Path]:
-    """A good server and one that never answers, both without a real model behind them."""
+def two(deployer: Deployer, engine_image: Any, haproxy_image: str) -> Iterator[Path]:
+    """A good server and one that never answers, both without a real model behind them, and a gateway."""
     good, bad = engine_image("good"), engine_image("dead-engine")
     file = deployer.home.parent / "work/deployer.yaml"
     document = {
@@ -189,6 +311,7 @@ def two(deployer: Deployer, engine_image: Any) -> Iterator[Path]:
             "several-bad": {"model": MODEL, "image": f"server={bad}", "port": free_port()},
         },
         "defaults": {"runtime": "compose", "context": 512},
+        "gateway": {"port": free_port(), "image": haproxy_image},
     }
     file.write_text(json.dumps(document))
     yield file
@@ -196,12 +319,19 @@ def two(deployer: Deployer, engine_image: Any) -> Iterator[Path]:
         deployer("down", "-f", str(file))
 
 
-def test_the_failure_of_one_leaves_the_other_serving(deployer: Deployer, two: Path) -> None:
+def test_the_failure_of_one_leaves_the_other_serving(
+    deployer: Deployer, two: Path, docker_engine: "docker.DockerClient"
+) -> None:
     done = deployer("up", "-f", str(two), "--yes", "--json", timeout_s=UP_LIMIT_S).exited(8)
     error = done.json()["error"]
     assert error["kind"] == "not-serving"
     assert set(error["details"]["failed"]) == {"several-bad"}
     assert error["details"]["done"] == ["several-good"]
     assert "1 of 2 failed: several-bad: " in error["message"]
-    rows = deployer("status", "-f", str(two), "--json").ok().json()["deployments"]
+    status = deployer("status", "-f", str(two), "--json").ok().json()
+    rows = status["deployments"]
     assert {row["name"]: row["answers"] for row in rows} == {"several-good": True, "several-bad": None}
+    assert (status["gateway"]["answers"], status["gateway"]["models"]) == (True, ["several-good"])
+    deployer("down", "several-good").ok()
+    deployer("down", "gateway").ok()
+    nothing_of(docker_engine)

@@ -65,7 +65,9 @@ def test_for_a_person_the_totals_stand_below(file: str, tmp_path: Path) -> None:
     done = deployer("plan", "-f", file, "--host", CARD, home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "\ntogether\n  GPU 0 NVIDIA GeForce RTX 4090: " in done.stdout
-    assert f"next: deployer up -f {file}" in done.stdout
+    assert done.stdout.endswith(f"next: on that host: deployer up -f {file}\n")
+    told = deployer("plan", "-f", file, "chat", "--users", "2", "--host", CARD, home=tmp_path).stdout
+    assert told.endswith(f"next: on that host: deployer up -f {file} chat --users=2\n")
 
 
 def test_what_does_not_fit_beside_the_others_is_exit_4_and_says_who_takes_what(file: str, tmp_path: Path) -> None:
@@ -235,6 +237,29 @@ def test_what_config_says_does_not_forbid_a_saved_plan(tmp_path: Path) -> None:
     assert "decided that already" in str(refused("render", str(saved), "--users", "3", home=tmp_path)["message"])
 
 
+def test_what_is_for_one_deployment_is_refused_for_several_also_as_a_variable(file: str, tmp_path: Path) -> None:
+    asked = ("plan", "qwen2.5-0.5b-instruct", "--host", CARD)
+    env = {"DEPLOYER_PORT": "9000", "DEPLOYER_NAME": "mine"}
+    found = document(*asked, home=tmp_path, env=env)
+    assert (found["name"], found["port"]) == ("mine", 9000)
+    assert document(*asked, "--name", "other", home=tmp_path, env=env)["name"] == "other"
+    done = deployer("plan", "-f", file, "--host", CARD, home=tmp_path, env=env)
+    assert done.returncode == 2
+    assert "DEPLOYER_NAME is for one deployment" in done.stderr
+
+
+def test_what_to_do_next_keeps_the_flags(file: str, tmp_path: Path) -> None:
+    asked = ("qwen2.5-0.5b-instruct", "--gpus", "none", "--name", "x", "--port", "9001", "--timeout", "9", "--no-build")
+    dry = deployer("up", *asked, "--dry-run", home=tmp_path).stdout.splitlines()[-1]
+    told = "deployer up qwen2.5-0.5b-instruct --gpus=none --name=x --port=9001 --timeout=9.0 --no-build --yes"
+    assert dry == f"next: {told}"
+    assert told in deployer("up", *asked, home=tmp_path).stderr
+    Path(file).write_text("deployments: {chat: {model: qwen2.5-0.5b-instruct, gpus: none}}\n")
+    again = deployer("up", "-f", file, "chat", "--users", "2", home=tmp_path)
+    assert again.returncode == 3
+    assert f"add --yes: deployer up -f {file} chat --users=2 --yes" in again.stderr
+
+
 def test_config_show_tells_value_and_origin(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text("users: 2\n")
@@ -247,6 +272,12 @@ def test_config_show_tells_value_and_origin(tmp_path: Path) -> None:
     assert "users             2" in table
     assert "ORIGIN" in table
     assert "ORIGIN" not in deployer("config", "show", home=tmp_path).stdout
+    assert f"config.yaml of the user: {tmp_path}/config/config.yaml\n" in table
+    (tmp_path / "config/config.yaml").unlink()
+    assert f"{tmp_path}/config/config.yaml (not there" in deployer("config", "show", home=tmp_path).stdout
+    assert document("config", "show", home=tmp_path)["files"] == [
+        {"origin": "user", "path": f"{tmp_path}/config/config.yaml", "present": False}
+    ]
 
 
 def test_devices_of_plans_count_as_they_are() -> None:

@@ -12,7 +12,18 @@ from deployer.errors import BadInputError, ProfileError
 from deployer.paths import Home
 from deployer.types import Request
 from deployer.types.deployments import Declared, Wishes
-from deployer.workflow.configuration import FIELDS, every, flags, parse_gpus, request, said, variable, words
+from deployer.workflow.configuration import (
+    FIELDS,
+    every,
+    files,
+    flags,
+    parse_gpus,
+    request,
+    said,
+    variable,
+    wishes_of,
+    words,
+)
 
 
 @pytest.fixture
@@ -86,6 +97,27 @@ def test_lists_come_as_shell_words(home: Home, tmp_path: Path) -> None:
     assert found == {"engine-arg": ("--a", "b c"), "allow-vulnerable": ("CVE-2026-1",)}
 
 
+def test_name_and_port_come_from_the_environment_alone(home: Home, tmp_path: Path) -> None:
+    environ = {"DEPLOYER_NAME": "chat", "DEPLOYER_PORT": "9000"}
+    found = said(home, environ, tmp_path)
+    assert flags(found) == {"name": "chat", "port": 9000}
+    assert wishes_of(found, ["environment"]) == Wishes()
+    with pytest.raises(BadInputError, match=r"^DEPLOYER_PORT: .*1024"):
+        said(home, {"DEPLOYER_PORT": "80"}, tmp_path)
+    write(home.config, "port: 9000\n")
+    with pytest.raises(ProfileError, match="unknown key 'port'"):
+        said(home, {}, tmp_path)
+
+
+def test_the_files_that_are_looked_for_are_told_there_or_not(home: Home, tmp_path: Path) -> None:
+    write(home.config, "users: 2\n")
+    found = [(file.origin, file.path, file.present) for file in files(home, {}, tmp_path / "etc")]
+    expected = [("user", home.config, True), ("system", tmp_path / "etc", False)]
+    assert found == [(origin, f"{folder}/config.yaml", there) for origin, folder, there in expected]
+    moved = files(home, {"DEPLOYER_HOME": str(tmp_path)}, tmp_path / "etc")
+    assert [file.path for file in moved] == [f"{home.config}/config.yaml"]
+
+
 def test_all_becomes_the_command_line_s_own_parameters(home: Home, tmp_path: Path) -> None:
     environ = {"DEPLOYER_GPUS": "none", "DEPLOYER_QUANT": "Q4_K_M", "DEPLOYER_ENGINE_ARG": "--x", "DEPLOYER_USERS": "2"}
     found = flags(said(home, environ, tmp_path))
@@ -118,6 +150,15 @@ def test_words_mean_what_the_flags_mean() -> None:
         name="chat",
     )
     assert asked(declared) == flagged
+
+
+def test_a_workload_counts_as_asked_for_whoever_names_it() -> None:
+    silent = asked(Declared(model="m"))
+    assert (silent.workload, silent.workload_asked) == ("chat", False)
+    assert silent == options.make_request("m", gpus=None, name="chat")
+    for told in (asked(Declared(model="m", workload="chat")), asked(Declared(model="m"), Wishes(workload="chat"))):
+        assert told == options.make_request("m", gpus=None, name="chat", workload="chat")
+        assert told.workload_asked
 
 
 @pytest.mark.parametrize(("model", "expected"), [("./m.gguf", "/srv/app/m.gguf"), ("../m", "/srv/m"), ("/m", "/m")])

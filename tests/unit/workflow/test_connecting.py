@@ -174,6 +174,7 @@ def test_the_document_has_what_a_script_needs(found: Endpoint) -> None:
         "name": "demo",
         "base_url": found.base_url,
         "model": "demo",
+        "models": ["demo"],
         "key_file": found.key_file,
         "networks": [],
         "container_base_url": None,
