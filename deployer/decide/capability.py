@@ -13,9 +13,9 @@ from deployer.types import Gpu, GpuModel, HostFacts, ImageProfile
 
 Code = Literal["sass", "ptx"]
 
-LAST_DRIVERS = (((5, 0), "470"), ((7, 5), "580"))
-"""Below this capability, the newest driver branch with support: Kepler ends at R470; Maxwell, Pascal and Volta at R580
-(NVIDIA CUDA toolkit, driver and architecture matrix)."""
+LAST_DRIVERS = (((3, 0), "390"), ((5, 0), "470"), ((7, 5), "580"))
+"""Below this capability, the newest driver branch with support: Fermi ends at R390; Kepler at R470; Maxwell, Pascal and
+Volta at R580 (NVIDIA CUDA toolkit, driver and architecture matrix)."""
 
 
 BRANCHES = {

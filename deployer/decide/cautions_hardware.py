@@ -7,8 +7,8 @@ from deployer.decide.capability import driver_of, last_driver
 from deployer.decide.case import Case
 from deployer.decide.choose import idle
 from deployer.decide.device_sets import splits
-from deployer.decide.host import label, labels, short_name
-from deployer.decide.rules import DEVICE_RULES, first_refusal
+from deployer.decide.host import label, labels, short_name, vgpu_kind
+from deployer.decide.rules import DEVICE_RULES, DISK_RULE, first_refusal
 from deployer.decide.score import unmeasured
 from deployer.decide.settings import FALLBACK_THREADS, host_available_mib
 from deployer.decide.version import newer_branch, numbers
@@ -41,7 +41,9 @@ def gpu_unused(case: Case) -> str | None:
     return f"no GPU is used ({names}){other}:{shares} the processor is expected to do better; --gpus {asked} uses it"
 
 
-_GPU_RULES = ("container-gpu-injection", "driver", "ptx-driver", "last-driver", "compute-capability", "gfx", "memory")
+_GPU_RULES = (
+    *("container-gpu-injection", "driver", "ptx-driver", "last-driver", "compute-capability", "vgpu", "gfx", "memory"),
+)
 
 
 def odd_card(case: Case) -> str | None:
@@ -110,6 +112,41 @@ def last_branch(case: Case) -> str | None:
                 f"{branch}, do not go to {int(branch) + 10}"
             )
     return None
+
+
+def older_driver(case: Case) -> str | None:
+    """A newer driver would spare a build, or the detour over Vulkan."""
+    image, engine = case.candidate.image, case.candidate.engine.engine
+    detour = image.dockerfile is not None or image.accelerator == "vulkan"
+    if not detour or not any(device.gpu.vendor == "nvidia" for device in case.candidate.devices):
+        return None
+    others = (item for item in case.considered.rejected if item.engine == engine and item.image != image.id)
+    first = next((item for item in others if item.rule in ("driver", "ptx-driver")), None)
+    if first is None:
+        return None
+    instead = "has to be built here" if image.dockerfile is not None else "is slower than CUDA"
+    return f"{image.id} {instead}; a ready image wants a newer driver: {first.image}: {first.reason}"
+
+
+def virtual_gpu(case: Case) -> str | None:
+    """A virtual GPU follows the machine below it, and needs a licence (NVIDIA Virtual GPU Software User Guide)."""
+    ours = next((device.gpu for device in case.candidate.devices if vgpu_kind(device.gpu)), None)
+    if ours is None:
+        return None
+    return (
+        f"{short_name(ours)} is a virtual GPU: its driver has to suit the vGPU manager of the machine below, so who "
+        "runs that updates both; without a licence it is slowed down"
+    )
+
+
+def disk_short(case: Case) -> str | None:
+    """Better forms of the model that the disk has no room for."""
+    engine = case.candidate.engine.engine
+    lost = [item for item in case.considered.rejected if item.rule == DISK_RULE and item.engine == engine]
+    if not lost:
+        return None
+    more = f" ({', '.join(str(item.quantization) for item in lost[1:])} neither)" if lost[1:] else ""
+    return f"the disk has no room for a larger form of the model: {lost[0].reason}{more}"
 
 
 def slow_processor(case: Case) -> str | None:

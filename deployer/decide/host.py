@@ -23,9 +23,13 @@ UNIFIED_GFX = ("gfx90c", "gfx1035", "gfx1036", "gfx1103", "gfx1150", "gfx1151", 
 UNIFIED_HEADROOM_MIB, UNIFIED_HEADROOM_PART = 1024, 0.06
 """Kept for the system where GPU and processor share one memory: filling it freezes the host (spark-arena#17)."""
 
-_BRANDS = re.compile(r"^(nvidia|geforce|tesla|amd|intel)+")
+_BRANDS = re.compile(r"^(nvidia|grid|geforce|tesla|amd|intel)+")
 _MARKS = re.compile(r"\((?:tm|r)\)|[™®]")
+_VGPU = re.compile(r"-\d+(?P<kind>[ABCQ])$")
+"""`GRID P40-24Q`, `NVIDIA A100D-40C`: a virtual GPU, its size in GB and what its profile is for."""
+
 _LOOSE = (
+    re.compile(r"-\d+[abcq]$"),
     re.compile(r"\s*\(.*\)$"),
     re.compile(r"\s+graphics$"),
     re.compile(r"[\s-]*\b\d+\s*gb?\b.*$"),
@@ -46,7 +50,8 @@ def complete(host: HostFacts, gpus_table: Sequence[GpuModel]) -> tuple[HostFacts
     filled: list[Gpu] = []
     guesses: dict[tuple[str | None, str], list[Gpu]] = {}
     for gpu in host.gpus:
-        done, said = (gpu, ()) if gpu.error else _complete_gpu(shared(gpu, host), lookup(gpu.name, table))
+        known = lookup(gpu.name, table)
+        done, said = (gpu, ()) if gpu.error else _complete_gpu(shared(gpu, host, known), known)
         filled.append(done)
         for sentence in said:
             guesses.setdefault((gpu.name, sentence), []).append(done)
@@ -54,13 +59,13 @@ def complete(host: HostFacts, gpus_table: Sequence[GpuModel]) -> tuple[HostFacts
     return msgspec.structs.replace(host, gpus=tuple(filled)), warnings
 
 
-def shared(gpu: Gpu, host: HostFacts) -> Gpu:
+def shared(gpu: Gpu, host: HostFacts, known: GpuModel | None = None) -> Gpu:
     """A GPU without memory of its own has what main memory has, less what the system keeps; other GPUs unchanged.
 
     NVML does not tell its memory (GB10, Jetson), or tells all that could be mapped (APUs): in both cases the kernel's
     MemAvailable is the budget, and it is one with the processor's.
     """
-    if not is_unified(gpu):
+    if not is_unified(gpu, known):
         return gpu
     total = host.memory.total_mib
     free = [
@@ -75,11 +80,12 @@ def shared(gpu: Gpu, host: HostFacts) -> Gpu:
     )
 
 
-def is_unified(gpu: Gpu) -> bool:
-    """Whether it shares the processor's memory: as reported, else by what it is."""
+def is_unified(gpu: Gpu, known: GpuModel | None = None) -> bool:
+    """Whether it shares the processor's memory: as reported, else by what it is, or is known to be by its name."""
     if gpu.unified_memory is not None:
         return gpu.unified_memory
-    return gpu.compute_capability in UNIFIED_CAPABILITIES or gpu.gfx in UNIFIED_GFX
+    capability = gpu.compute_capability or (known.compute_capability if known else None)
+    return capability in UNIFIED_CAPABILITIES or (gpu.gfx or (known.gfx if known else None)) in UNIFIED_GFX
 
 
 def unified_headroom_mib(host: HostFacts) -> int:
@@ -109,6 +115,12 @@ def is_tegra(gpu: Gpu, host: HostFacts) -> bool:
     """True for the GPU of a Jetson: by its capability, or on a host with Jetson Linux."""
     linux = host.nvidia is not None and host.nvidia.l4t is not None
     return gpu.vendor in (None, "nvidia") and (gpu.compute_capability in JETSON or linux)
+
+
+def vgpu_kind(gpu: Gpu) -> str | None:
+    """`A`, `B`, `C` or `Q` for a virtual GPU of NVIDIA's, by its name; None for any other GPU."""
+    found = _VGPU.search(gpu.name or "") if gpu.vendor in (None, "nvidia") else None
+    return found["kind"] if found else None
 
 
 def label(gpu: Gpu) -> str:
@@ -153,6 +165,8 @@ def _complete_gpu(gpu: Gpu, known: GpuModel | None) -> tuple[Gpu, tuple[str, ...
     warnings: list[str] = []
     if known is not None:
         gpu = _fill(gpu, known, warnings)
+    if gpu.vendor is None:
+        gpu = msgspec.structs.replace(gpu, vendor=_maker(gpu.name or ""))
     unknown = [word for word, value in _needed(gpu).items() if value is None]
     if unknown:
         warnings.append(f"{' and '.join(unknown)} unknown: not reported, and not known by this name")
@@ -162,6 +176,18 @@ def _complete_gpu(gpu: Gpu, known: GpuModel | None) -> tuple[Gpu, tuple[str, ...
         warnings.append(f"free memory not reported; {free} MiB of {gpu.memory_total_mib} assumed")
         gpu = msgspec.structs.replace(gpu, memory_free_mib=free)
     return gpu, tuple(warnings)
+
+
+def _maker(name: str) -> str | None:
+    """The maker by the words of a name that is not known as a whole."""
+    return next((maker for maker, words in _MAKERS.items() if words.search(name)), None)
+
+
+_MAKERS = {
+    "nvidia": re.compile(r"\b(nvidia|geforce|quadro|tesla|titan|rtx|gtx|grid)\b", re.IGNORECASE),
+    "amd": re.compile(r"\b(amd|radeon|instinct|firepro)\b", re.IGNORECASE),
+    "intel": re.compile(r"\b(intel|arc|iris)\b|\bUHD Graphics\b", re.IGNORECASE),
+}
 
 
 def _fill(gpu: Gpu, known: GpuModel, warnings: list[str]) -> Gpu:

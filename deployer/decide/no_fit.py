@@ -7,6 +7,7 @@ import msgspec
 
 from deployer.decide.candidates import describe
 from deployer.decide.choose import ANY_IMAGE, Considered, NearMiss
+from deployer.decide.rules import DEVICE_RULES, DISK_RULE
 from deployer.errors import NoFitError
 from deployer.types import ModelSpec, Rejection, Request
 
@@ -51,15 +52,24 @@ def no_fit(
 def _most_fixable(model: ModelSpec, rejected: Sequence[Rejection]) -> Rejection:
     """What a person can most easily do something about; first what refuses every form of the model everywhere."""
     wide = [item for item in rejected if item.image == ANY_IMAGE]
-    forms = {variant.quantization for variant in model.variants}
     hopeless = {
         engine
         for engine in {item.engine for item in wide}
-        for found in ({item.quantization for item in wide if item.engine == engine},)
-        if None in found or found >= forms
+        for found in ([item.quantization for item in wide if item.engine == engine],)
+        if None in found or len(found) >= len(model.variants)
     }
     others = [item for item in rejected if item.engine not in hopeless and item.image != ANY_IMAGE]
-    return min(others or wide, key=_how_fixable)
+    further = {item.engine for item in others if item.rule in _LATE}
+    nearer = [item for item in others if item.engine not in further or item.rule not in _ABOUT_DEVICES]
+    found = min(nearer or wide, key=_how_fixable)
+    if found.rule != DISK_RULE:
+        return found
+    return [item for item in rejected if (item.rule, item.engine) == (DISK_RULE, found.engine)][-1]
+
+
+_ABOUT_DEVICES = tuple(rule.name for rule in DEVICE_RULES)
+_LATE = ("mig", "split", "tensor-parallel", "quantization-support")
+"""Where another image of an engine came so far, the hardware of the host is not what is in its way."""
 
 
 def _how_fixable(item: Rejection) -> int:
@@ -75,6 +85,7 @@ _FIXABLE = (
     "driver",
     "last-driver",
     "model-source",
+    "disk",
     "image-unavailable",
     "context",
     "workload",

@@ -2,9 +2,12 @@
 
 from deployer.decide.candidates import Candidate, describe
 from deployer.decide.settings import Shortage
-from deployer.types import Request, SpeedEstimate
+from deployer.types import HostFacts, ModelVariant, Request, SpeedEstimate
 
 LEAST_TOKENS_PER_S = 0.1
+MIB = 1024 * 1024
+DISK_RESERVE_MIB = 1024
+"""Left on the disk beside the model, as before a download."""
 
 
 def crawl_sentence(candidate: Candidate, expected: SpeedEstimate) -> str | None:
@@ -29,6 +32,19 @@ def shortage_sentence(candidate: Candidate, shortage: Shortage, request: Request
         f"compute {device.compute_mib}, overhead {device.overhead_mib}); {device.available_mib} MiB are free; "
         f"{shortage.missing_mib} MiB are missing: {kept}a smaller quantization or model, or free memory"
         f"{_holders(candidate)}"
+    )
+
+
+def disk_sentence(variant: ModelVariant, total_bytes: int, host: HostFacts) -> str | None:
+    """A form that still has to be fetched (`total_bytes`) and is more than the state folder's disk has room for."""
+    free, size = host.disk.free_mib, -(-max((variant.size_bytes or total_bytes) - variant.fetched_bytes, 0) // MIB)
+    if variant.present or not variant.source.startswith("hf:") or free is None or size + DISK_RESERVE_MIB <= free:
+        return None
+    where = f" of {host.disk.path}" if host.disk.path else ""
+    return (
+        f"{variant.quantization} has {size} MiB to fetch, and {free} MiB are free on the disk{where}, of which "
+        f"{DISK_RESERVE_MIB} stay free; make room for {size + DISK_RESERVE_MIB - free} MiB there, choose a smaller "
+        "form, or another disk with DEPLOYER_HOME"
     )
 
 

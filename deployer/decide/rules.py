@@ -38,6 +38,7 @@ ENGINE_RULES = (
     Rule("workload", rules_engine.workload),
     Rule("context", rules_engine.context),
     Rule("kv-type", rules_engine.kv_type),
+    Rule("kv-type", rules_kv.kv_type_heads),
 )
 """Answered once for an engine."""
 
@@ -69,6 +70,8 @@ DEVICE_RULES = (
     Rule("jetson", rules_jetson.jetson),
     Rule("compute-capability", rules_device.compute_capability),
     Rule("compute-capability", rules_device.vulkan_capability),
+    Rule("driver", rules_device.vulkan_driver),
+    Rule("vgpu", rules_device.vgpu_profile),
     Rule("gfx", rules_device.gfx),
     Rule("container-gpu-injection", rules_container.amd_device_files),
     Rule("container-gpu-injection", rules_container.device_files),
@@ -101,9 +104,9 @@ FORM_RULES = (
 """Answered for a form of the model on a set of GPUs, or on the processor."""
 
 RULES = (*ENGINE_RULES, *VARIANT_RULES, *IMAGE_RULES, *DEVICE_RULES, *SAFETY_RULES, *SET_RULES, *FORM_RULES)
-"""Every rule but `memory` and `speed`, which estimators answer for what is left."""
+"""Every rule but `memory`, `speed` and `disk`, which follow from sizes that are worked out."""
 
-MEMORY_RULE, SPEED_RULE = "memory", "speed"
+MEMORY_RULE, SPEED_RULE, DISK_RULE = "memory", "speed", "disk"
 
 
 def first_refusal(

@@ -3,7 +3,7 @@
 from deployer.decide.candidates import Candidate, Device
 from deployer.decide.capability import Code, code_for, driver_floor, driver_of
 from deployer.decide.capability import last_driver as last_branch
-from deployer.decide.host import short_name
+from deployer.decide.host import short_name, vgpu_kind
 from deployer.decide.rules_image import has_holes
 from deployer.decide.version import at_least, capability, newer_branch, numbers
 from deployer.types import Accelerator, Gpu, HostFacts, ImageProfile, ModelSpec, Request
@@ -106,6 +106,39 @@ def vulkan_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, r
 _VULKAN_LEAST = (5, 0)
 
 
+def vulkan_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """NVIDIA's driver is too old for Vulkan 1.2, which llama.cpp needs ("ggml_vulkan: Error: Vulkan 1.2 required.")."""
+    now = driver_of(host)
+    ours = [device for device in candidate.devices if device.gpu.vendor == "nvidia"]
+    if candidate.image.accelerator != "vulkan" or now is None or not ours or at_least(now, VULKAN_DRIVER):
+        return None
+    last = last_branch(ours[0].gpu, ours[0].known)
+    return (
+        f"{candidate.image.id} needs Vulkan 1.2, which NVIDIA drivers have from {VULKAN_DRIVER} on, and this host has "
+        f"{now}; update the driver to {_range(VULKAN_DRIVER, last)}, or use the CPU"
+    )
+
+
+VULKAN_DRIVER = "450"
+"""The first production branch with Vulkan 1.2 (NVIDIA's release notes of R450)."""
+
+
+def vgpu_profile(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
+    """A virtual GPU for desktops or single programs (profiles B and A) has no CUDA.
+
+    Source: NVIDIA Virtual GPU Software User Guide, "CUDA and OpenCL": on Q and C profiles only.
+    """
+    if candidate.image.accelerator != "cuda":
+        return None
+    for device in candidate.devices:
+        if (kind := vgpu_kind(device.gpu)) in ("A", "B"):
+            return (
+                f"{short_name(device.gpu)} is a virtual GPU with a profile of kind {kind}, which has no CUDA; give "
+                "this machine a profile of kind C or Q, or use the CPU"
+            )
+    return None
+
+
 def broken_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """A GPU that a reboot brings back is not silently replaced by the processor."""
     error = host.nvidia.error if host.nvidia is not None else None
@@ -121,7 +154,8 @@ def ptx_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request:
 
 def driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The driver is older than the compiled code needs, or does not answer."""
-    if candidate.image.accelerator == "cuda" and host.nvidia is not None and host.nvidia.error is not None:
+    needed = any(device.gpu.vendor == "nvidia" for device in candidate.devices)
+    if candidate.image.accelerator in ("cuda", "vulkan") and needed and host.nvidia and host.nvidia.error is not None:
         return (
             f"the NVIDIA driver does not answer: {host.nvidia.error}; repair it first (nvidia-smi shows the same error)"
         )

@@ -1,5 +1,7 @@
 """Rules about an engine, and about an engine and a form of the model, whatever the hardware."""
 
+from collections.abc import Sequence
+
 from deployer.decide.candidates import Candidate
 from deployer.types import HostFacts, ModelSpec, Request
 
@@ -28,7 +30,10 @@ def reranker(candidate: Candidate, host: HostFacts, model: ModelSpec, request: R
     """A model that only scores pairs of texts cannot answer."""
     if not model.reranker:
         return None
-    return f"{model.name} scores pairs of texts and cannot {request.workload}; choose a chat or an embedding model"
+    return (
+        f"{model.name} scores pairs of texts: it can neither chat nor embed, and no plan serves that; choose a chat or "
+        "an embedding model"
+    )
 
 
 def model_architecture(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -44,7 +49,10 @@ def workload(candidate: Candidate, host: HostFacts, model: ModelSpec, request: R
     if request.workload == "embedding" and not model.embedding:
         return f"{model.name} is not an embedding model; choose one that is, or another --workload"
     if model.embedding and request.workload != "embedding":
-        return f"{model.name} is an embedding model and cannot {request.workload}; use --workload embedding"
+        return (
+            f"{model.name} is an embedding model, which answers with vectors and cannot serve {request.workload}; use "
+            "--workload embedding"
+        )
     return None
 
 
@@ -75,11 +83,20 @@ def forced_quantization(candidate: Candidate, host: HostFacts, model: ModelSpec,
 
 
 def model_format(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
-    """The engine does not read this file format."""
-    engine = candidate.engine
+    """The engine does not read this file format, or not in several files."""
+    engine, files = candidate.engine, candidate.variant.files
     if candidate.variant.format in engine.formats:
-        return None
+        return _in_parts(engine.engine, files) if engine.one_file and len(files) > 1 else None
     return f"{engine.engine} reads {', '.join(engine.formats)}, not {candidate.variant.format}"
+
+
+def _in_parts(engine: str, files: Sequence[str]) -> str:
+    first = files[0].rpartition("/")[2]
+    merged = f"{first.partition('-00001-of-')[0]}.gguf"
+    return (
+        f"{engine} takes a GGUF model in one file, and this one has {len(files)}; merge them (llama-gguf-split --merge "
+        f"{first} {merged}) and name the result, or use llama.cpp"
+    )
 
 
 def quantization(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:

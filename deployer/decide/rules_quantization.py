@@ -4,7 +4,7 @@ Below the `native_capability` of a quantization its weights are widened on the f
 runs, and is said. 16-bit weights in bf16 run everywhere: below 8.0 they are cast to half precision (settings).
 """
 
-from collections.abc import Sequence
+import functools
 
 from deployer.decide.candidates import Candidate, Device, has_tensor_cores
 from deployer.decide.host import short_name
@@ -17,11 +17,14 @@ EXPERTS_UNWIDENED = ("sglang", "tgi", "tensorrt-llm")
 
 def support_of(engine: EngineProfile, variant: ModelVariant) -> QuantizationSupport | None:
     """The profile's line about this quantization in this format; None where the profile has none."""
-    wanted = (variant.quantization, variant.format)
-    return next((item for item in engine.quantization_support if (item.quantization, item.format) == wanted), None)
+    own, form = variant.quantization, variant.format
+    return next(
+        (item for item in engine.quantization_support if item.quantization == own and item.format == form), None
+    )
 
 
-def weakest(devices: Sequence[Device]) -> Device | None:
+@functools.lru_cache(maxsize=1024)
+def weakest(devices: tuple[Device, ...]) -> Device | None:
     """The NVIDIA GPU with the lowest known capability: all GPUs of a server do what the weakest can (vllm#28572)."""
     known = [device for device in devices if device.gpu.compute_capability is not None]
     return min(known, key=lambda device: capability(device.gpu.compute_capability or ""), default=None)
@@ -29,25 +32,27 @@ def weakest(devices: Sequence[Device]) -> Device | None:
 
 def quantization_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The engine has no kernel for the quantization on an NVIDIA GPU."""
+    if candidate.image.accelerator != "cuda":
+        return None
     support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)
-    if candidate.image.accelerator != "cuda" or support is None or support.min_capability is None or device is None:
+    if support is None or support.min_capability is None or device is None:
         return None
     own = device.gpu.compute_capability or ""
     if capability(own) >= capability(support.min_capability):
         return None
     return (
         f"{candidate.engine.engine} has no kernel for {support.quantization} ({support.format}) below compute "
-        f"capability {support.min_capability}, and {short_name(device.gpu)} is {own}; {_way_out(candidate, own)}"
+        f"capability {support.min_capability}, and {short_name(device.gpu)} is {own}; {_way_out(candidate, model, own)}"
     )
 
 
 def quantization_experts(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """Experts in FP8 run natively or not at all: `type fp8e4nv not supported in this architecture` (vllm#18182)."""
-    support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)
     if candidate.engine.engine not in EXPERTS_UNWIDENED or candidate.image.accelerator != "cuda":
         return None
     if not model.architecture.experts or candidate.variant.format != "fp8":
         return None
+    support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)
     least, own = (support.native_capability if support else None), device.gpu.compute_capability if device else None
     if device is None or least is None or own is None or capability(own) >= capability(least):
         return None
@@ -59,8 +64,8 @@ def quantization_experts(candidate: Candidate, host: HostFacts, model: ModelSpec
 
 def quantization_gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The engine has no kernel for the quantization on an AMD GPU."""
-    support = support_of(candidate.engine, candidate.variant)
-    if candidate.image.accelerator != "rocm" or support is None:
+    support = support_of(candidate.engine, candidate.variant) if candidate.image.accelerator == "rocm" else None
+    if support is None:
         return None
     for device in candidate.devices:
         if device.gpu.gfx is not None and device.gpu.gfx not in support.gfx:
@@ -74,8 +79,11 @@ def quantization_gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, re
 
 def quantization_float16(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """A GPU without bfloat16 computes in float16, too small a range for some models (vllm-project/vllm#18733)."""
-    device, name = weakest(candidate.devices), model.architecture.name
-    if candidate.image.accelerator != "cuda" or device is None or name not in candidate.engine.no_float16:
+    name = model.architecture.name
+    if candidate.image.accelerator != "cuda" or name not in candidate.engine.no_float16:
+        return None
+    device = weakest(candidate.devices)
+    if device is None:
         return None
     own = device.gpu.compute_capability or ""
     if capability(own) >= _BF16:
@@ -91,8 +99,8 @@ _BF16 = (8, 0)
 
 def quantization_cpu(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The engine has no code for the quantization on a processor."""
-    support = support_of(candidate.engine, candidate.variant)
-    if not candidate.on_cpu or support is None:
+    support = support_of(candidate.engine, candidate.variant) if candidate.on_cpu else None
+    if support is None:
         return None
     if support.cpu:
         return _other_processor(candidate, support, host)
@@ -115,13 +123,15 @@ def _other_processor(candidate: Candidate, support: QuantizationSupport, host: H
 
 def widened(candidate: Candidate) -> str | None:
     """In words, that the weights are stored small and computed in 16 bits; None where the hardware does it natively."""
+    if candidate.image.accelerator != "cuda":
+        return None
     support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)
-    if candidate.image.accelerator != "cuda" or support is None or support.native_capability is None or device is None:
+    if support is None or support.native_capability is None or device is None:
         return None
     own = device.gpu.compute_capability or ""
     if capability(own) >= capability(support.native_capability):
         return None
-    if candidate.variant.format == "safetensors":
+    if candidate.variant.quantization == "BF16":
         return (
             f"{short_name(device.gpu)} ({own}) has no bfloat16: the weights are cast to float16, which holds less range"
         )
@@ -148,12 +158,17 @@ def without_tensor_cores(candidate: Candidate) -> str | None:
     )
 
 
-def _way_out(candidate: Candidate, own: str) -> str:
-    """Forms that the same engine runs on this GPU, else the engine that runs everywhere."""
+def _way_out(candidate: Candidate, model: ModelSpec, own: str) -> str:
+    """Forms of the model that the same engine runs on this GPU, else the engine that runs everywhere."""
+    have = {(variant.quantization, variant.format) for variant in model.variants} - {_form(candidate.variant)}
     fit = [
         item.quantization
         for item in candidate.engine.quantization_support
-        if capability(item.min_capability or "0") <= capability(own)
+        if capability(item.min_capability or "0") <= capability(own) and (item.quantization, item.format) in have
     ]
     names = ", ".join(dict.fromkeys(fit))
     return f"use {names}" if names else "use GGUF with llama.cpp"
+
+
+def _form(variant: ModelVariant) -> tuple[str, str]:
+    return variant.quantization, variant.format

@@ -1,6 +1,7 @@
 """What a plan decides, in the words that profiles use for it (`model`, `context_total`, `gpu_memory_fraction`)."""
 
 from deployer.decide.candidates import Candidate
+from deployer.decide.copies import copies
 from deployer.decide.flags import served_projector
 from deployer.decide.score import Option
 from deployer.types import Accelerator, EngineProfile, Request, Site
@@ -70,14 +71,14 @@ def _memory_values(option: Option) -> dict[str, str | bool | None]:
         "kv_cache_type_v": settings.kv_cache_type,
         "flash_attention": "auto" if settings.kv_cache_type == "f16" else "on",
         "tensor_parallel": str(settings.tensor_parallel) if settings.tensor_parallel > 1 else None,
-        "data_parallel": str(settings.data_parallel) if settings.data_parallel > 1 else None,
+        "data_parallel": str(settings.data_parallel) if settings.data_parallel > copies(candidate) else None,
         "pipeline_parallel": str(settings.pipeline_parallel) if settings.pipeline_parallel > 1 else None,
         "tensor_split": ",".join(str(count) for count in settings.tensor_split) or None,
         "gpu_layers": str(settings.gpu_layers) if candidate.devices else None,
         "numa": settings.numa,
         "cpu_moe_layers": str(settings.cpu_moe_layers) if settings.cpu_moe_layers else None,
         "devices": devices_value(candidate),
-        "cache_ram": str(settings.prompt_cache_mib),
+        "cache_ram": str(settings.prompt_cache_mib // copies(candidate)),
     }
 
 
@@ -123,11 +124,11 @@ def model_file(candidate: Candidate) -> str:
 
 
 def devices_value(candidate: Candidate) -> str | None:
-    """`CUDA0,CUDA1`: the planned devices as the server counts them. A CPU image has none to name.
+    """`CUDA0,CUDA1`: the planned devices as one server counts them. A CPU image has none to name.
 
     A program on this host may have been built with GPU code, so it is told `none`.
     """
     if candidate.on_cpu:
         return "none" if candidate.image.program is not None else None
     prefix = DEVICE_PREFIX[candidate.image.accelerator]
-    return ",".join(f"{prefix}{index}" for index in range(len(candidate.devices)))
+    return ",".join(f"{prefix}{index}" for index in range(len(candidate.devices) // copies(candidate)))

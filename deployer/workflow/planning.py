@@ -12,6 +12,7 @@ from deployer import catalog, decide, facts, ledger, models
 from deployer.errors import BadInputError, NoFitError
 from deployer.paths import Home
 from deployer.types import EngineVerdict, HostFacts, ModelSpec, Observation, Plan, Request, Site, VerifiedImage
+from deployer.workflow import wishes
 
 FIRST_PORT = 8000
 _CONTAINER_UID = 65532
@@ -59,7 +60,7 @@ def plan(
     """
     if host_file is not None:
         return decide_for(request, home, facts.load_host_file(host_file), verified=(), missing=missing)
-    from deployer.workflow import running
+    from deployer.workflow import imported, running
 
     name = deployment_name(request)
     host = running.reclaim(probe(home), home, name) if share is None else share
@@ -71,7 +72,7 @@ def plan(
     kept = followed(ledger.known_plan(home, name), known, decide_with) if keep else None
     if kept is not None and running.serves(home, kept):
         return kept
-    return decide_with(known)
+    return _warned(made := decide_with(known), filter(None, [imported.caution(made, home)]))
 
 
 def followed(
@@ -98,22 +99,45 @@ def decide_for(
     observations: Sequence[Observation] = (),
 ) -> Plan:
     """The decision, from everything that was read. Without the hub only what is on this machine counts."""
-    model = resolve_model(request.model, home)
-    here = tuple(variant for variant in model.variants if variant.present)
+    model = _begun(resolve_model(request.model, home), home, host)
+    here = tuple(models.without_absent(variant) for variant in model.variants if variant.present)
+    knowledge = catalog.load_knowledge()
+    wishes.check(request, knowledge)
     if here and (missing.hub is not None or _offline()):
         model = msgspec.structs.replace(model, variants=here)
     made = decide.make_plan(
         request=request,
         host=host,
         model=model,
-        knowledge=catalog.load_knowledge(),
+        knowledge=knowledge,
         verified=verified,
         site=site(request, home, host),
         unavailable=missing.images,
         observations=observations,
     )
-    warned = (*made.warnings, *_cautions(made, request, host))
-    return msgspec.structs.replace(made, warnings=warned)
+    return _warned(made, _cautions(made, request, host))
+
+
+def _warned(made: Plan, more: Iterable[str]) -> Plan:
+    return msgspec.structs.replace(made, warnings=(*made.warnings, *more))
+
+
+def _begun(model: ModelSpec, home: Home, host: HostFacts) -> ModelSpec:
+    """The model with what was fetched of each form before, asked only where the disk may be too small for one."""
+    free, whole = host.disk.free_mib, model.parameters * _MOST_BYTES
+    if free is None or free > whole >> 20:
+        return model
+    variants = (
+        item
+        if item.present
+        else msgspec.structs.replace(item, fetched_bytes=whole - models.missing_bytes(item, whole, home.models))
+        for item in model.variants
+    )
+    return msgspec.structs.replace(model, variants=tuple(variants))
+
+
+_MOST_BYTES = 5
+"""For each parameter: 32 bits, and a fifth byte for what lies beside the weights and stays free."""
 
 
 def _cautions(made: Plan, request: Request, host: HostFacts) -> Iterable[str]:
@@ -123,6 +147,11 @@ def _cautions(made: Plan, request: Request, host: HostFacts) -> Iterable[str]:
         yield f"published on {made.address}: {reach}"
     if made.runtime == "process" and request.runtime is None and host.container is not None and host.container.error:
         yield f"it runs as a plain process, because no container engine can be used: {host.container.error}"
+    if made.store is not None:
+        twice = "where Docker keeps its volumes"
+        yield f"{made.engine} makes its own copy of the model: {made.model.size_mib} MiB once more, {twice}"
+    if (moving := wishes.moving_tag(request)) is not None:
+        yield moving
 
 
 def _offline() -> bool:

@@ -25,6 +25,9 @@ def engine(**changes: object) -> EngineProfile:
         ({"gateway": msgspec.structs.replace(FRONT, routes=(*FRONT.routes, FRONT.routes[0]))}, "gateway/routes"),
         ({"gateway": FRONT, "files": {"../x": ""}}, "files/../x"),
         ({"gateway": FRONT, "store": "/srv"}, "store"),
+        ({"copies": msgspec.structs.replace(FRONT, why="")}, "copies/why"),
+        ({"copies": msgspec.structs.replace(FRONT, routes=("GET /x",))}, "copies/routes"),
+        ({"copies": FRONT}, "copies"),  # it is set up after its start
     ],
 )
 def test_a_problem_is_named(changes: dict[str, object], said: str) -> None:

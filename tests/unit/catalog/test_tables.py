@@ -89,7 +89,7 @@ def test_a_name_of_two_sizes_stands_for_the_smaller(gpus: dict[str, GpuModel]) -
 
 
 def test_the_last_driver_follows_the_generation(gpus: dict[str, GpuModel]) -> None:
-    last = {"kepler": "470", "maxwell": "580", "pascal": "580", "volta": "580"}
+    last = {"fermi": "390", "kepler": "470", "maxwell": "580", "pascal": "580", "volta": "580"}
     for gpu in gpus.values():
         is_jetson = gpu.name.startswith("Jetson")
         assert gpu.last_driver == (None if is_jetson else last.get(gpu.architecture)), gpu.name

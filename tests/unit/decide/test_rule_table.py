@@ -117,6 +117,10 @@ TABLE: dict[str, Row] = {
         host(gpu(0, "Tesla V100", "7.0", 32768), driver="575.1"), only(BF16),
         knowing(engine("vllm", images=(image("vllm", "cuda12-volta"),))), {"kv_type": "fp8"},
     ),
+    "kv_type_heads": Row(
+        host(), replace(SMALL, architecture=replace(SMALL.architecture, head_dim=80)),
+        knowing(SERVER, replace(engine("vllm"), images=(image("vllm", "cpu"),))), {"kv_type": "q8_0"},
+    ),
     "forced_quantization": Row(host(RTX), asked={"quantization": "Q4_K_M"}),
     "model_format": Row(host(), only(AWQ), knowing(replace(SERVER, quantizations=("AWQ",)))),
     "quantization": Row(host(), only(variant("gguf", "Q9_X")), knowing(SERVER)),
@@ -153,6 +157,8 @@ TABLE: dict[str, Row] = {
         host(P40), known=knowing(engine("llama.cpp", images=(image("llama.cpp", "server-cuda13"),)))
     ),
     "vulkan_capability": Row(host(gpu(0, "Tesla K80", "3.7", 12000), driver="470.1"), known=knowing(VULKAN)),
+    "vulkan_driver": Row(host(P40, driver="390.157"), known=knowing(VULKAN)),
+    "vgpu_profile": Row(host(gpu(0, "GRID P40-8B", "6.1", 8192)), known=knowing(CUDA)),
     "gfx": Row(
         replace(host(), gpus=(replace(RADEON, gfx="gfx906"),)),
         known=knowing(engine("llama.cpp", images=(image("llama.cpp", "server-rocm"),))),

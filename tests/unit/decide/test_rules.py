@@ -128,12 +128,12 @@ def test_formats_and_quantizations_of_the_engine() -> None:
 
 
 def test_rule_names_are_stable_words() -> None:
-    names = {rule.name for rule in rules.RULES} | {rules.MEMORY_RULE}
+    names = {rule.name for rule in rules.RULES} | {rules.MEMORY_RULE, rules.DISK_RULE}
     assert names == {
         "forced", "runtime", "image-unavailable", "cpu-architecture", "cpu-flags", "vendor", "compute-capability",
         "ptx-driver", "driver", "last-driver", "gfx", "container-gpu-injection", "model-architecture", "format",
         "quantization", "workload", "model-source", "context", "memory", "legacy", "security", "split", "mig",
-        "tensor-parallel", "quantization-support", "jetson", "container-first", "kv-type",
+        "tensor-parallel", "quantization-support", "jetson", "container-first", "kv-type", "vgpu", "disk",
     }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_every_part_is_there_with_its_reason() -> None:
 
 def test_more_users_take_fewer_bits_rather_than_wait() -> None:
     alone = plan(sample("p40x2-580"), "qwen2.5-14b-instruct", users=1)
-    crowd = plan(sample("p40x2-580"), "qwen2.5-14b-instruct", users=4)
+    crowd = plan(sample("p40x2-580"), "qwen2.5-14b-instruct", users=4, gpus=(0,))
     size = {"Q8_0": 8, "Q6_K": 6, "Q5_K_M": 5, "Q4_K_M": 4, "Q4_0": 4, "Q3_K_M": 3}
     assert size[crowd.model.quantization] < size[alone.model.quantization]
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from deployer.decide.candidates import Candidate, Device
-from deployer.decide.settings import MOST_SLOTS, SACRIFICES, SLOTS_PER_CORE, offers, wanted_offers
+from deployer.decide.settings import MOST_SLOTS, SACRIFICES, SLOTS_PER_CORE, offers, waiting_cost, wanted_offers
 from deployer.types import EngineProfile, Request
 from tests.unit.decide.hosts import gpu, host, knowledge, model
 
@@ -32,14 +32,32 @@ def wanted(about: Candidate, **words: object) -> list[tuple[int, int, str]]:
     ]
 
 
-def test_the_order_is_context_then_kv_type_then_slots() -> None:
-    assert [item.name for item in SACRIFICES if item.kind == "offer"] == ["context", "kv-type", "slots"]
+def test_the_order_is_kv_type_then_context_then_slots() -> None:
+    assert [item.name for item in SACRIFICES if item.kind == "offer"] == ["kv-type", "context", "slots"]
     assert wanted(candidate(), users=2) == [
-        (2, 8192, "f16"), (2, 4096, "f16"), (2, 2048, "f16"),
-        (2, 8192, "q8_0"), (2, 4096, "q8_0"), (2, 2048, "q8_0"),
-        (1, 8192, "f16"), (1, 4096, "f16"), (1, 2048, "f16"),
-        (1, 8192, "q8_0"), (1, 4096, "q8_0"), (1, 2048, "q8_0"),
+        (2, 8192, "f16"), (2, 8192, "q8_0"),
+        (2, 4096, "f16"), (2, 4096, "q8_0"),
+        (2, 2048, "f16"), (2, 2048, "q8_0"),
+        (1, 8192, "f16"), (1, 8192, "q8_0"),
+        (1, 4096, "f16"), (1, 4096, "q8_0"),
+        (1, 2048, "f16"), (1, 2048, "q8_0"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "types"), [(128, {"f16", "q8_0"}), (80, {"f16"})])
+def test_heads_that_blocks_do_not_divide_keep_their_16_bits(width: int, types: set[str]) -> None:
+    shape = msgspec.structs.replace(QWEN.architecture, head_dim=width)
+    found = wanted_offers(candidate(), host(), shape, Request(model="x"))
+    assert {offer.kv_type for offer in found} == types
+
+
+def test_who_never_gets_a_slot_costs_as_much_as_halved_slots() -> None:
+    offer = wanted_offers(candidate(), host(), QWEN.architecture, Request(model="x", users=128))[0]
+    slots = next(item.cost for item in SACRIFICES if item.name == "slots")
+    assert offer.best_slots == MOST_SLOTS["llama.cpp"]
+    assert waiting_cost(offer, Request(model="x", users=128)) == slots
+    assert waiting_cost(offer, Request(model="x", users=64)) == 0
+    assert waiting_cost(offer, Request(model="x", users=128, slots=64)) == 0
 
 
 def test_every_step_says_what_was_given_up_and_counts() -> None:
@@ -47,8 +65,8 @@ def test_every_step_says_what_was_given_up_and_counts() -> None:
     assert (best.steps_down, best.given_up) == (0, ())
     assert all(offer.steps_down > 0 and offer.given_up for offer in others)
     assert last.given_up == (
-        "4096 tokens of context instead of 8192",
         "KV cache in q8_0 instead of f16 (half the memory, slightly less exact)",
+        "4096 tokens of context instead of 8192",
         "1 of 4 users served at once; the others wait their turn",
     )
     cost = {item.name: item.cost for item in SACRIFICES}

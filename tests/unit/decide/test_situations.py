@@ -149,7 +149,7 @@ def test_odd_gpus_are_left_out_and_said() -> None:
 
 def test_like_gpus_that_stay_free_could_hold_the_model_again() -> None:
     found = plan(cards(*P40, 3), only(GGUF), users=1)
-    assert any("free for 2 more servers of it" in text for text in found.reasons)
+    assert any("free for 2 more copies (more --users, or --gpus)" in text for text in found.reasons)
 
 
 def test_a_kepler_card_that_holds_the_driver_is_named() -> None:
