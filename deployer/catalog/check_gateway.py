@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from deployer.catalog.pattern import Problem, blanks, repeated
-from deployer.types import EngineProfile
+from deployer.types import EngineProfile, Front
 
 _ROUTE = re.compile(r"(GET|POST) (/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
 _FILE = re.compile(r"[A-Z][A-Za-z]{1,30}")
@@ -12,21 +12,27 @@ _MODELS = "GET /v1/models"
 
 
 def gateway_problems(engine: EngineProfile) -> Iterator[Problem]:
-    """Problems of `gateway`, `files` and `store`."""
+    """Problems of `gateway`, `copies`, `files` and `store`."""
     for name in engine.files:
         if not _FILE.fullmatch(name):
             yield f"files/{name}", "not a name such as Modelfile"
     if engine.store is not None and not any(engine.store == folder for folder in engine.writable):
         yield "store", f"not in writable: {engine.store!r}"
-    front = engine.gateway
-    if front is None:
-        if engine.key == "none":
-            yield "gateway", "an engine without a key needs one"
-        return
-    yield from blanks("gateway", {"why": front.why, "source": front.source})
-    yield from repeated("gateway/routes", "", front.routes)
+    if engine.gateway is not None:
+        yield from _front_problems("gateway", engine.gateway)
+    elif engine.key == "none":
+        yield "gateway", "an engine without a key needs one"
+    if engine.copies is not None:
+        yield from _front_problems("copies", engine.copies)
+        if "data" in engine.splits or engine.setup or engine.store is not None:
+            yield "copies", "an engine that holds copies itself, is set up or keeps a model of its own has none"
+
+
+def _front_problems(place: str, front: Front) -> Iterator[Problem]:
+    yield from blanks(place, {"why": front.why, "source": front.source})
+    yield from repeated(f"{place}/routes", "", front.routes)
     for index, route in enumerate(front.routes):
         if not _ROUTE.fullmatch(route):
-            yield f"gateway/routes/{index}", f"not METHOD /path: {route!r}"
+            yield f"{place}/routes/{index}", f"not METHOD /path: {route!r}"
     if _MODELS not in front.routes:
-        yield "gateway/routes", f"{_MODELS} is missing"
+        yield f"{place}/routes", f"{_MODELS} is missing"

@@ -35,7 +35,10 @@ HOST, OTHER_GPU = "host", "gpu"
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """What has to be the same for a measurement to count: engine, accelerator and class of models; best the image."""
+    """What has to be the same for a measurement to count: engine, accelerator and class of models; best the image.
+
+    Main memory is that of all `copies` of a model together, so that only as many count for it.
+    """
 
     engine: str
     image: str
@@ -43,6 +46,7 @@ class Subject(msgspec.Struct, frozen=True):
     architecture: str
     quantization: str
     parameters: int
+    copies: int = 1
 
 
 class DeviceCorrection(msgspec.Struct, frozen=True):
@@ -89,7 +93,7 @@ def learn(observations: Sequence[Observation], subject: Subject) -> Correction |
     """The correction for one subject; None where nothing was measured of it."""
     pairs: dict[str, list[_Pair]] = {}
     for item in about(observations, subject):
-        for pair in _pairs(item):
+        for pair in _pairs(item, subject.copies):
             pairs.setdefault(pair.predicted.device, []).append(pair)
     if not pairs:
         return None
@@ -177,8 +181,11 @@ def _is(item: Observation, subject: Subject) -> bool:
     return same and _served_by(item, subject) and 1 / SAME_SIZE <= item.parameters / subject.parameters <= SAME_SIZE
 
 
-def _pairs(item: Observation) -> Iterable[_Pair]:
-    measured = {device.device: device for device in item.measured if device.used_mib is not None}
+def _pairs(item: Observation, copies: int) -> Iterable[_Pair]:
+    other = HOST if item.settings.data_parallel != copies else None
+    measured = {
+        device.device: device for device in item.measured if device.used_mib is not None and device.device != other
+    }
     for predicted in item.predicted:
         found = measured.get(predicted.device)
         if found is None:

@@ -4,7 +4,8 @@ A layer split takes any cards of one maker, in proportion to their memory. Tenso
 part of every matrix: it takes like cards only, and as many as divide the model's attention heads
 (vllm-project/vllm#596 "Total number of attention heads (40) must be divisible by tensor parallel size (3)"). Data
 parallelism keeps whole copies in one server, for more users; of a model with experts the copies would not be
-independent (vLLM docs/serving/data_parallel_deployment.md). Pipeline parallelism puts layers one after the other, for
+independent (vLLM docs/serving/data_parallel_deployment.md). Copies that are servers of their own (copies.py) are on
+like cards too, and may each be split by layers. Pipeline parallelism puts layers one after the other, for
 a number of GPUs that does not divide the heads.
 """
 
@@ -47,13 +48,14 @@ _Key = tuple[tuple[tuple[int, str | None], ...], int, int]
 
 
 def device_sets(
-    devices: Sequence[Device], engine: EngineProfile, architecture: Architecture, *, users: int = 1
+    devices: Sequence[Device], engine: EngineProfile, architecture: Architecture, *, users: int = 1, apart: int = 0
 ) -> tuple[DeviceSet, ...]:
     """Sets worth trying, in a stable order, the smallest first; each is sorted by index and has one vendor.
 
     The best single card of each kind; for tensor parallelism growing groups of like cards whose number divides the
     heads; for data parallelism 2, 4, 8 … copies of them, never more than users; for a pipeline all like cards; for a
-    layer split growing groups of like cards, and of all cards by free memory. MIG slices stay alone.
+    layer split growing groups of like cards, and of all cards by free memory. MIG slices stay alone. `apart`: so many
+    copies may be servers of their own.
     """
     found: dict[_Key, DeviceSet] = {}
     ways = splits(engine)
@@ -61,7 +63,7 @@ def device_sets(
         for count in range(1, len(group) + 1):
             if count == 1 or "layer" in ways or ("tensor" in ways and divides(architecture, count)):
                 _add(found, group, count)
-        for copies, stages, count in _divisions(len(group), ways, architecture, users):
+        for copies, stages, count in _divisions(len(group), ways, architecture, users, apart):
             _add(found, group, count, copies, stages)
     if "layer" in ways:
         for group in _by_vendor(devices):
@@ -71,13 +73,18 @@ def device_sets(
 
 
 def asked_sets(
-    devices: tuple[Device, ...], engine: EngineProfile, architecture: Architecture, *, users: int = 1
+    devices: tuple[Device, ...],
+    engine: EngineProfile,
+    architecture: Architecture,
+    *,
+    users: int = 1,
+    apart: int = 0,
 ) -> tuple[DeviceSet, ...]:
     """The ways to use exactly these GPUs together; first the one that the engine's rules answer for."""
     ways, alone = splits(engine), any(not same_kind(devices[0].gpu, device.gpu) for device in devices[1:])
     if alone:
         return (DeviceSet(devices),)
-    more = _divisions(len(devices), ways, architecture, users)
+    more = _divisions(len(devices), ways, architecture, users, apart)
     return (
         DeviceSet(devices),
         *(DeviceSet(devices, copies, stages) for copies, stages, used in more if used == len(devices)),
@@ -85,13 +92,13 @@ def asked_sets(
 
 
 def _divisions(
-    count: int, ways: Sequence[str], architecture: Architecture, users: int
+    count: int, ways: Sequence[str], architecture: Architecture, users: int, apart: int
 ) -> Iterator[tuple[int, int, int]]:
     """Copies, stages and GPUs used, for up to `count` like GPUs."""
-    if "data" in ways and not architecture.experts:
+    if most := apart or (users if "data" in ways and not architecture.experts else 0):
         for ranks in range(1, count // 2 + 1):
-            if ranks == 1 or ("tensor" in ways and divides(architecture, ranks)):
-                yield from ((copies, 1, copies * ranks) for copies in _copies(count // ranks, users))
+            if ranks == 1 or "layer" in ways or ("tensor" in ways and divides(architecture, ranks)):
+                yield from ((copies, 1, copies * ranks) for copies in _copies(count // ranks, most))
     if "pipeline" in ways and not divides(architecture, count):
         ranks = max(size for size in range(1, count) if count % size == 0 and divides(architecture, size))
         if count // ranks <= architecture.layers:

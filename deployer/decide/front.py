@@ -1,29 +1,36 @@
-"""The gateway of a plan: which engines have one, what it lets through, and what that leaves open."""
+"""The gateway of a plan: which engines have one, what it lets through, and what that leaves open. Pure."""
 
 import msgspec
 
 from deployer.decide.candidates import Candidate
-from deployer.types import Health, PlanGateway
+from deployer.decide.copies import copies
+from deployer.types import Front, Health, PlanGateway
 
 
 def has_gateway(candidate: Candidate) -> bool:
-    """True for an engine that is served behind one; a program on this host is not."""
-    return candidate.engine.gateway is not None and candidate.runtime == "compose"
+    """True for an engine that is served behind one, and for several copies; a program on this host is not."""
+    return _front(candidate) is not None
+
+
+def _front(candidate: Candidate) -> Front | None:
+    if candidate.runtime != "compose":
+        return None
+    return candidate.engine.gateway or (candidate.engine.copies if copies(candidate) > 1 else None)
 
 
 def front(candidate: Candidate, image: str) -> PlanGateway | None:
     """The gateway before this engine: the profile's routes, and those that its health and its metrics are read at."""
-    engine = candidate.engine
-    if engine.gateway is None or not has_gateway(candidate):
+    engine, said = candidate.engine, _front(candidate)
+    if said is None:
         return None
     asked = [engine.health.metrics_path, None if engine.loaded is None else engine.loaded.path]
     own = (f"GET {path}" for path in asked if path is not None)
     return PlanGateway(
-        why=engine.gateway.why,
-        routes=tuple(dict.fromkeys((*engine.gateway.routes, *own))),
+        why=said.why,
+        routes=tuple(dict.fromkeys((*said.routes, *own))),
         image=image,
-        lists=engine.gateway.lists,
-        passes_key=bool(engine.launcher),
+        lists=said.lists,
+        passes_key=bool(engine.launcher) or engine.key == "file",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from deployer.health.copies import by_copy
 from deployer.types import DeviceMemory, Gpu, Loaded, Offloaded, Plan
 
 SHARE = 0.5
@@ -86,10 +87,12 @@ def no_fallback(seen: Evidence) -> Verdict:
 def layers_offloaded(plan: Plan, seen: Evidence, offloaded: Offloaded) -> Verdict:
     """The engine's own count of the layers on GPUs, against the planned one."""
     pattern, name = re.compile(offloaded.pattern), "layers"
-    matches = [match for line in seen.lines if (match := pattern.search(line[:LONGEST_LINE]))]
-    if not matches:
+    logs = by_copy(seen.lines, plan.copies)
+    told = [[match for line in log if (match := pattern.search(line[:LONGEST_LINE]))] for log in logs]
+    matches = [found[-1] for found in told if found]
+    if len(matches) < plan.copies:
         return Verdict(name=name, used=None, detail="the engine's log does not tell how many layers are on GPUs")
-    layers, total = int(matches[-1]["layers"]), int(matches[-1]["total"])
+    layers, total = min((int(match["layers"]), int(match["total"])) for match in matches)
     wanted = min(plan.settings.gpu_layers, total)
     said = f"the log says that {layers} of {total} layers are on GPUs"
     if layers < wanted:

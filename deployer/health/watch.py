@@ -14,10 +14,16 @@ _SILENT_LOOKS = 10
 
 
 class Watch:
-    """Calls `look` every 0.4 s until the server has fallen; `cause` is then the sentence, `state` the last one seen."""
+    """Calls `look` every 0.4 s until the server has fallen; `cause` is then the sentence, `state` the last one seen.
 
-    def __init__(self, look: Callable[[], ServerState]) -> None:
+    `last_words` is shown every state until `ready`: a sentence from it is a fall too, of a server that goes on running.
+    """
+
+    def __init__(
+        self, look: Callable[[], ServerState], last_words: Callable[[ServerState], str | None] | None = None
+    ) -> None:
         self._look, self._lock = look, threading.Lock()
+        self._last_words = last_words
         self._fallen, self._done = threading.Event(), threading.Event()
         self._first: ServerState | None = None
         self._errors = 0
@@ -38,6 +44,10 @@ class Watch:
     def fallen(self, within_s: float = 0.0) -> bool:
         """Tell whether the server has fallen; waits up to `within_s` for that."""
         return self._fallen.wait(within_s)
+
+    def ready(self) -> None:
+        """From now on what the server writes is no cause."""
+        self._last_words = None
 
     def look_now(self) -> bool:
         """Look once more at once; True when the server has fallen."""
@@ -62,8 +72,13 @@ class Watch:
         cause = _judge(self._first or state, state)
         if self._first is None or self._known(self._first) is None:
             self._first = state
-        if cause:
+        if cause := cause or self._said(state):
             self._fall(cause)
+
+    def _said(self, state: ServerState) -> str | None:
+        listen = self._last_words
+        said = listen(state) if listen is not None else None
+        return said if self._last_words is not None else None
 
     def _fall(self, cause: str) -> None:
         self.cause = cause
@@ -78,8 +93,9 @@ def _judge(first: ServerState, now: ServerState) -> str | None:
     """One sentence for a server that will not become healthy by waiting; None while it may."""
     if now.status == "missing":
         return "the server is gone: something removed it"
-    if now.gateway is not None or now.status == "exited":
+    if now.gateway is not None or now.status in ("exited", "degraded"):
         ended = exit_in_words(now.exit_code, oom_killed=now.oom_killed)
+        ended = f"{now.detail}: {ended}" if now.status == "degraded" else ended
         return ended if now.gateway is None else f"the gateway before it {now.gateway}"
     if now.status == "restarting" or now.restarts > first.restarts:
         return f"it crashes and is started again: {exit_in_words(now.exit_code, oom_killed=now.oom_killed)}"

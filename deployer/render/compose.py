@@ -5,6 +5,7 @@ from typing import Any
 
 import deployer
 from deployer.errors import BadInputError
+from deployer.render.copies import copy_label, copy_plans, copy_service
 from deployer.render.devices import CACHE_FOLDER, DeviceAccess, device_access
 from deployer.render.front import INSIDE, front_service
 from deployer.render.jinja import render_template
@@ -30,13 +31,16 @@ def render_compose(plan: Plan) -> str:
     """Text of `compose.yaml`. Raises BadInputError for a value that cannot stand in it; a mismatch is a bug."""
     refuse_unsafe(plan)
     tree = compose_tree(plan)
+    first, *others = _engines(plan)
     text = render_template(
         "compose.yaml.j2",
         plan=plan,
         version=deployer.__version__,
         tree=tree,
-        engine_service=_engine_service(plan),
-        service=tree["services"][_engine_service(plan)],
+        engine_service=first,
+        service=tree["services"][first],
+        others={name: tree["services"][name] for name in others},
+        devices=copy_plans(plan),
         gateway=plan.gateway,
         front=tree["services"][SERVICE],
         command_lines=_flag_lines(launched(plan)[1:]),
@@ -51,8 +55,10 @@ def render_compose(plan: Plan) -> str:
 def compose_tree(plan: Plan) -> dict[str, Any]:
     """The file's content as values, before any text. `$` stands for itself here."""
     publish = f"{in_url(plan.address)}:{plan.port}"
-    services = {_engine_service(plan): _service(plan)}
+    services = {name: _service(one) for name, one in _engines(plan).items()}
     networks: dict[str, Any] = {SERVICE: {"driver": "bridge"}}
+    for number, name in enumerate(services if plan.copies > 1 else (), start=1):
+        services[name]["labels"] |= copy_label(number, plan)
     if plan.gateway is None:
         services[SERVICE]["ports"] = [f"{publish}:{plan.container_port}"]
     else:
@@ -71,9 +77,16 @@ def compose_tree(plan: Plan) -> dict[str, Any]:
     return tree
 
 
-def _engine_service(plan: Plan) -> str:
+def _engine_network(plan: Plan) -> str:
     """With a gateway, that one is what is reached, under the name that the engine has without one."""
     return SERVICE if plan.gateway is None else INSIDE
+
+
+def _engines(plan: Plan) -> dict[str, Plan]:
+    """Each service of an engine, and the plan as it is for that one: with its own devices."""
+    if plan.copies == 1:
+        return {_engine_network(plan): plan}
+    return {copy_service(number): one for number, one in enumerate(copy_plans(plan), start=1)}
 
 
 def _volume(plan: Plan) -> str | None:
@@ -119,7 +132,7 @@ def _service(plan: Plan) -> dict[str, Any]:
         "entrypoint": [words[0]],
         "command": list(words[1:]),
         "environment": dict(sorted((_OFFLINE | {"HOME": _SCRATCH} | access.environment | plan.environment).items())),
-        "networks": [_engine_service(plan)],
+        "networks": [_engine_network(plan)],
         "secrets": _secrets(plan),
         "volumes": _volumes(plan),
         "user": plan.container_user,

@@ -1,4 +1,4 @@
-"""The gateway of a plan: `haproxy.cfg`, and the service that runs it before the engine. Pure.
+"""The gateway of a plan: `haproxy.cfg`, and the service that runs it before the engine or its copies. Pure.
 
 Values that stand in `haproxy.cfg` are routes, ports and numbers of a narrow form, checked before and read back after.
 """
@@ -8,9 +8,11 @@ from typing import Any
 
 import deployer
 from deployer.errors import BadInputError, DeployerError
+from deployer.render.copies import WAITING, copy_container, copy_service, slots_each
 from deployer.render.jinja import render_template
 from deployer.render.proxy import CONFIG, error_json, locked_down, models_json, mounted
 from deployer.types import Plan, PlanGateway
+from deployer.types.plan import COPIES_PATH
 
 OUTSIDE, INSIDE = "llm", "engine"
 """Service and network of what is reached, and of the engine behind it."""
@@ -25,8 +27,9 @@ _REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _WORDS = re.compile(r"[A-Za-z0-9 ,.:;/_()-]{1,200}")
 _SAYS = re.compile(r"^    acl may_(get|post) path (.*)$", re.MULTILINE)
+_BACKEND = re.compile(r"^backend (\S+)\n((?:    .*\n)*)", re.MULTILINE)
 _SERVER = re.compile(
-    r"^backend engine\n    server engine (\S+):(\d+) resolvers docker init-addr libc,none$", re.MULTILINE
+    r"^    server (\S+) (\S+):(\d+)( track engine/\S+)? resolvers docker init-addr libc,none$", re.MULTILINE
 )
 
 
@@ -42,7 +45,7 @@ def front_service(plan: Plan, gateway: PlanGateway, publish: str) -> dict[str, A
         "secrets": ["api_key"],
         "volumes": [mounted(CONFIG)],
         "cpus": 1,
-        "depends_on": {INSIDE: {"condition": "service_started"}},
+        "depends_on": {name: {"condition": "service_started"} for name in _engines(plan)},
         "labels": {LABEL: plan.name, "io.deployer.version": deployer.__version__},
     }
 
@@ -68,8 +71,12 @@ def front_config(plan: Plan, gateway: PlanGateway) -> str:
         max_body_bytes=gateway.max_body_bytes,
         answers=_answers(plan, gateway),
         port=plan.container_port,
-        host=f"deployer-{plan.name}-{INSIDE}-1",
+        engines=_engines(plan),
+        copies_path=COPIES_PATH if plan.copies > 1 else "",
+        slots=slots_each(plan),
+        waiting=WAITING,
         health=plan.health.path,
+        metrics=plan.health.metrics_path,
         get=[path for path in get if path != "/v1/models"],
         post=post,
         lists=gateway.lists,
@@ -77,6 +84,13 @@ def front_config(plan: Plan, gateway: PlanGateway) -> str:
     )
     _check(text, plan, gateway)
     return text
+
+
+def _engines(plan: Plan) -> dict[str, str]:
+    """Container of each engine by its service."""
+    if plan.copies == 1:
+        return {INSIDE: f"deployer-{plan.name}-{INSIDE}-1"}
+    return {copy_service(number): copy_container(plan, number) for number in range(1, plan.copies + 1)}
 
 
 def _paths(gateway: PlanGateway, method: str) -> list[str]:
@@ -101,9 +115,16 @@ def _answers(plan: Plan, gateway: PlanGateway) -> dict[str, str]:
 def _check(text: str, plan: Plan, gateway: PlanGateway) -> None:
     """Raise DeployerError (a bug) unless the text lets through exactly the plan's routes, to its engine."""
     said = {f"{method.upper()} {path}" for method, paths in _SAYS.findall(text) for path in paths.split()}
-    servers = [(host, int(port)) for host, port in _SERVER.findall(text)]
-    wanted = [(f"deployer-{plan.name}-{INSIDE}-1", plan.container_port)]
-    if said != {*gateway.routes, "GET /v1/models"} or servers != wanted or text.count("\n    server ") != 1:
+    servers = {
+        backend: {name: (host, int(port)) for name, host, port, _ in _SERVER.findall(lines)}
+        for backend, lines in _BACKEND.findall(text)
+    }
+    every = {name: (host, plan.container_port) for name, host in _engines(plan).items()}
+    wanted = {"engine": every}
+    if plan.copies > 1:
+        wanted |= {"looks": every} | {name: {"engine": where} for name, where in every.items()}
+    count = sum(len(held) for held in wanted.values())
+    if said != {*gateway.routes, "GET /v1/models"} or servers != wanted or text.count("\n    server ") != count:
         raise DeployerError("the rendered haproxy.cfg does not say what the plan says", details={"read_back": servers})
 
 

@@ -49,9 +49,9 @@ class ComposeRuntime:
         return self._containers.remove(checked_name(name), on_line, timeout_s)
 
     def execute(self, name: str, argv: Sequence[str], on_line: OnLine, timeout_s: float) -> Completed:
-        """`docker exec` in the engine's container, as its own user and without a shell."""
+        """`docker exec` in the container of an engine that is alone, as its own user and without a shell."""
         found = self._containers.states(checked_name(name))
-        if not found or found[0].container_id is None:
+        if not found or found[0].container_id is None or found[0].copies:
             raise PreconditionError(f"{name} does not run: {argv[0]} cannot be run in it", hint="deployer status")
         command = ("docker", "exec", found[0].container_id, *argv)
         return stream(command, _escaped(on_line), timeout_s=timeout_s)

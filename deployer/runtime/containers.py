@@ -1,8 +1,10 @@
 """Docker's own answers, asked by label through its API each time."""
 
 import contextlib
+import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from deployer.errors import PreconditionError
+from deployer.runtime.container_logs import as_they_come, as_written, in_order
+from deployer.runtime.container_state import has_fallen, state_of, status_of
+from deployer.runtime.copies import newest, place, together
 from deployer.runtime.interface import OnLine
-from deployer.runtime.lines import escape, readable, split_lines
-from deployer.runtime.naming import LABEL_GATEWAY, LABEL_NAME, LABEL_PLAN, project
-from deployer.types import ServerState, ServerStatus
+from deployer.runtime.lines import escape, split_lines
+from deployer.runtime.naming import LABEL_GATEWAY, LABEL_NAME, project
+from deployer.types import ServerState
 
 if TYPE_CHECKING:
     import docker
@@ -23,15 +28,6 @@ _PROJECT = "com.docker.compose.project"
 _WORKING_DIR = "com.docker.compose.project.working_dir"
 _TIMEOUT_S = 20
 _SOCKET = "unix:///var/run/docker.sock"
-_STATUS: dict[str, ServerStatus] = {
-    "created": "starting",
-    "running": "running",
-    "restarting": "restarting",
-    "paused": "exited",
-    "removing": "exited",
-    "exited": "exited",
-    "dead": "exited",
-}
 
 
 class Containers:
@@ -56,19 +52,28 @@ class Containers:
         return client
 
     def states(self, name: str | None) -> tuple[ServerState, ...]:
-        """Return one state a name, the newest container's, sorted by name; of one name or of all."""
+        """Return one state a name, the newest container's (or copies'), sorted by name; of one name or of all."""
         with _answering():
-            newest: dict[str, dict[str, Any]] = {}
-            for entry in sorted(self._ours(name), key=lambda entry: entry["Created"]):
-                newest[entry["Labels"][LABEL_NAME]] = entry
-            inspected = (self._inspect(entry["Id"]) for _, entry in sorted(newest.items()))
-            states = tuple(_state(container) for container in inspected if container)
-            fallen = {entry["Labels"][LABEL_GATEWAY]: entry for entry in self._gateways(name) if _has_fallen(entry)}
+            named: dict[str, list[dict[str, Any]]] = {}
+            for entry in self._ours(name):
+                named.setdefault(entry["Labels"][LABEL_NAME], []).append(entry)
+            asked = (self._asked(entries) for _, entries in sorted(named.items()))
+            states = tuple(state for state in asked if state is not None)
+            fallen = {entry["Labels"][LABEL_GATEWAY]: entry for entry in self._gateways(name) if has_fallen(entry)}
             return tuple(self._behind(state, fallen.get(state.name)) for state in states)
+
+    def _asked(self, entries: list[dict[str, Any]]) -> ServerState | None:
+        """The state of one deployment; None when its containers went away meanwhile."""
+        found = newest(entries)
+        inspected = {number: self._inspect(entry["Id"]) for number, entry in found.items()}
+        states = {number: state_of(container) for number, container in inspected.items() if container}
+        if 0 in found or not states:
+            return states.get(0)
+        return together(states, place(next(iter(found.values())))[1])
 
     def _behind(self, state: ServerState, gateway: dict[str, Any] | None) -> ServerState:
         """The state of what cannot be reached, because the gateway before it has ended."""
-        if gateway is None or state.status not in ("running", "starting"):
+        if gateway is None or state.status not in ("running", "degraded", "starting"):
             return state
         found = self._inspect(gateway["Id"])
         if found is None:
@@ -76,7 +81,7 @@ class Containers:
         code = found["State"].get("ExitCode")
         return msgspec.structs.replace(
             state,
-            status=_STATUS.get(found["State"]["Status"], "exited"),
+            status=status_of(found["State"]["Status"]),
             gateway=f"has ended with exit status {code}",
         )
 
@@ -121,36 +126,54 @@ class Containers:
     def remove(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
         """Stop and remove our containers, the gateway first, then their networks; False when there was nothing."""
         with _answering():
-            containers = [*self._gateways(name), *self._ours(name)]
-            for entry in containers:
-                on_line(f"stopping {name} (container {entry['Id'][:12]})")
-                self._stop(entry["Id"], timeout_s)
-                self._remove(entry["Id"])
-            return self._remove_networks(name) or bool(containers)
+            gateways, engines = self._gateways(name), self._ours(name)
+            for entries in (gateways, engines):
+                for entry in entries:
+                    on_line(f"stopping {name} (container {entry['Id'][:12]})")
+                self._end([entry["Id"] for entry in entries], timeout_s)
+            return self._remove_networks(name) or bool(gateways or engines)
+
+    def _end(self, container_ids: Sequence[str], timeout_s: float) -> None:
+        """Stop and remove them all at once: each may take its time to end running answers."""
+
+        def end(container_id: str) -> None:
+            self._stop(container_id, timeout_s)
+            self._remove(container_id)
+
+        with ThreadPoolExecutor(max_workers=max(len(container_ids), 1)) as pool:
+            list(pool.map(end, container_ids))
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: datetime | None, on_line: OnLine) -> None:
         """Hand over the newest container's log line by line; nothing when there is no container.
 
-        Where the gateway before it has ended, its log comes first.
+        Where the gateway before it has ended, its log comes first. Of several copies each line says which one's it is.
         """
 
-        def show(entry: dict[str, Any], mark: str) -> None:
-            chunks = self._docker.logs(
-                entry["Id"],
-                stream=True,
-                follow=follow,
-                tail="all" if tail is None else max(tail, 0),
-                since=since.timestamp() if since else None,
-            )
-            with contextlib.closing(chunks):
-                for line in split_lines(chunks):
-                    on_line(mark + readable(line))
+        def source(entry: Mapping[str, Any], *, on: bool, stamps: bool = False) -> Callable[[], Iterator[bytes]]:
+            return lambda: self._lines(entry["Id"], tail=tail, follow=on, since=since, timestamps=stamps)
 
         with _answering():
-            for entry in filter(_has_fallen, self._gateways(name)):
-                show(entry, "gateway: ")
-            for entry in sorted(self._ours(name), key=lambda entry: entry["Created"])[-1:]:
-                show(entry, "")
+            for entry in filter(has_fallen, self._gateways(name)):
+                as_written(source(entry, on=follow), "gateway: ", on_line)
+            found = newest(self._ours(name))
+            if 0 in found:
+                as_written(source(found[0], on=follow), "", on_line)
+            else:
+                show = as_they_come if follow else in_order
+                show(
+                    {f"copy {n}: ": source(entry, on=follow, stamps=not follow) for n, entry in found.items()}, on_line
+                )
+
+    def _lines(self, container_id: str, *, since: datetime | None, tail: int | None, **how: bool) -> Iterator[bytes]:
+        chunks = self._docker.logs(
+            container_id,
+            stream=True,
+            tail="all" if tail is None else max(tail, 0),
+            since=since.timestamp() if since else None,
+            **how,
+        )
+        with contextlib.closing(chunks):
+            yield from split_lines(chunks)
 
     def _ours(self, name: str | None) -> list[dict[str, Any]]:
         label = LABEL_NAME if name is None else f"{LABEL_NAME}={name}"
@@ -175,8 +198,8 @@ class Containers:
     def _is_foreign(self, entry: dict[str, Any], name: str) -> bool:
         if name in (entry["Labels"].get(LABEL_NAME), entry["Labels"].get(LABEL_GATEWAY)):
             return self._other_home(entry) is not None
-        taken = {f"/{project(name)}", *(f"/{project(name)}-{service}-1" for service in ("llm", "engine"))}
-        return entry["Labels"].get(_PROJECT) == project(name) or bool(taken & set(entry["Names"]))
+        taken = re.compile(rf"/{re.escape(project(name))}(-(llm|engine|copy-\d+)-1)?")
+        return entry["Labels"].get(_PROJECT) == project(name) or any(map(taken.fullmatch, entry["Names"]))
 
     def _inspect(self, container_id: str) -> dict[str, Any] | None:
         import docker
@@ -231,34 +254,10 @@ class Containers:
         return True
 
 
-def _has_fallen(gateway: dict[str, Any]) -> bool:
-    return _STATUS.get(gateway["State"], "exited") in ("exited", "restarting")
-
-
 def _is_our_network(network: dict[str, Any], name: str) -> bool:
     """Our label, or Compose's own mark of our project: its containers are checked for our label apart."""
     labels = network.get("Labels") or {}
     return labels.get(LABEL_NAME) == name or (LABEL_NAME not in labels and labels.get(_PROJECT) == project(name))
-
-
-def _state(container: dict[str, Any]) -> ServerState:
-    state, labels = container["State"], container["Config"]["Labels"]
-    ended = state["Status"] in {"exited", "dead", "restarting"}
-    return ServerState(
-        name=labels[LABEL_NAME],
-        runtime="compose",
-        status=_STATUS.get(state["Status"], "exited"),
-        container_id=container["Id"],
-        pid=state.get("Pid") or None,
-        started_at=state.get("StartedAt"),
-        restarts=container.get("RestartCount", 0),
-        exit_code=state.get("ExitCode") if ended else None,
-        oom_killed=state.get("OOMKilled"),
-        image_id=container.get("Image"),
-        health=(state.get("Health") or {}).get("Status"),
-        plan_hash=labels.get(LABEL_PLAN),
-        detail=escape(state.get("Error") or "") or ("paused" if state["Status"] == "paused" else None),
-    )
 
 
 def _refuse_missing_socket(url: str) -> None:

@@ -8,6 +8,9 @@ LABEL_NAME = "io.deployer.name"
 LABEL_GATEWAY = "io.deployer.gateway"
 """On the container of the gateway before a deployment: the deployment's name. Its engine has LABEL_NAME."""
 
+LABEL_COPY = "io.deployer.copy"
+"""On the containers of several copies of a model: `2/4` is the second of four."""
+
 LABEL_PLAN = "io.deployer.plan"
 LABEL_VERSION = "io.deployer.version"
 

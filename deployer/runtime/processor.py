@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
+
 from deployer.runtime.resident import CGROUPS, PROC, cgroup_paths, process_tree
 from deployer.types import Processor, ServerState
 
@@ -17,7 +19,17 @@ _UTIME, _STIME = 11, 12  # fields 14 and 15 of /proc/<pid>/stat, counted after t
 
 
 def processor(state: ServerState, *, proc: Path = PROC, cgroups: Path = CGROUPS) -> Processor | None:
-    """Read the counters now. None where the machine or the server's processes cannot be seen from here."""
+    """Read the counters now, of all copies together. None where the machine or their processes cannot be seen."""
+    each = [found for one in state.engines if (found := _processor(one, proc, cgroups)) is not None]
+    if len(each) < len(state.engines):
+        return None
+    held_back = [found.throttled_s for found in each if found.throttled_s is not None]
+    return msgspec.structs.replace(
+        each[-1], own_s=sum(found.own_s for found in each), throttled_s=sum(held_back) if held_back else None
+    )
+
+
+def _processor(state: ServerState, proc: Path, cgroups: Path) -> Processor | None:
     if state.pid is None:
         return None
     groups = cgroup_paths(proc, state.pid)

@@ -35,7 +35,22 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resident(state: ServerState, *, proc: Path = PROC, cgroups: Path = CGROUPS) -> Resident:
-    """Read it now. Nothing is raised: what cannot be read is None, with the reason."""
+    """Read it now, of all copies together. Nothing is raised: what cannot be read is None, with the reason."""
+    each = [_resident(one, proc, cgroups) for one in state.engines]
+    seen = [found for found in each if found.pids]
+    if len(each) == 1 or not seen:
+        return each[0]
+    groups = [found.cgroup_mib for found in seen]
+    return Resident(
+        pids=tuple(pid for found in seen for pid in found.pids),
+        anonymous_mib=sum(found.anonymous_mib or 0 for found in seen),
+        file_mib=max(found.file_mib or 0 for found in seen),
+        cgroup_mib=None if None in groups else sum(size or 0 for size in groups),
+        why=next((found.why for found in each if found.why), None),
+    )
+
+
+def _resident(state: ServerState, proc: Path, cgroups: Path) -> Resident:
     if state.pid is None:
         return Resident(why="the server has no process")
     groups = cgroup_paths(proc, state.pid)

@@ -2,6 +2,7 @@
 
 from deployer.types._value import ModelFormat, Written
 from deployer.types.model import Architecture
+from deployer.types.projector import Projector
 
 
 class GpuModel(Written, frozen=True, kw_only=True):
@@ -35,13 +36,17 @@ class Quantization(Written, frozen=True, kw_only=True):
 
 
 class CatalogVariant(Written, frozen=True, kw_only=True):
-    """One downloadable form of a catalog model; `size_bytes` only where a source states it."""
+    """One downloadable form of a catalog model; `size_bytes` only where a source states it.
+
+    `projector`: what reads pictures for it; its `path` is the name of the file in the same repository.
+    """
 
     format: ModelFormat
     quantization: str
     source: str
     files: tuple[str, ...]
     size_bytes: int | None = None
+    projector: Projector | None = None
 
 
 class CatalogModel(Written, frozen=True, kw_only=True):

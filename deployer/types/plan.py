@@ -8,6 +8,9 @@ from deployer.types._value import FORMAT_VERSION, Accelerator, ModelFormat, Runt
 from deployer.types.estimate import MemoryPlan, SpeedEstimate
 from deployer.types.profile import Health
 
+COPIES_PATH = "/copies"
+"""Below it, a gateway passes on to one copy of the model alone: `/copies/2/v1/models`."""
+
 
 class PlanRequest(Value, frozen=True, kw_only=True):
     """The request as recorded in a plan."""
@@ -41,7 +44,7 @@ class PlanImage(Value, frozen=True, kw_only=True):
 class PlanModel(Value, frozen=True, kw_only=True):
     """The model of a plan. `path` is the file (or folder) on this host that is mounted read-only.
 
-    `projector`: the file on this host that reads pictures for it.
+    `projector`: the file on this host that reads pictures for it, of `projector_mib`.
     """
 
     ref: str
@@ -55,6 +58,7 @@ class PlanModel(Value, frozen=True, kw_only=True):
     architecture: str | None = None
     parameters: int | None = None
     projector: str | None = None
+    projector_mib: int | None = None
 
 
 class PlanDevice(Value, frozen=True, kw_only=True):
@@ -73,9 +77,10 @@ class Settings(Value, frozen=True, kw_only=True):
     `tensor_split`: layers on each GPU. `prompt_cache_mib`: main memory for old prompts. `cpu_moe_layers`: first layers
     whose experts stay in main memory. `gpu_memory_fraction`: part of each GPU's memory that the engine may take, in its
     own meaning. `kv_cache_mib`: size of the KV cache of all slots, where the engine reserves it for all together.
-    `data_parallel`: whole copies of the model in one server, among which its `slots` are shared; `pipeline_parallel`:
-    stages of layers, one after the other. `dtype`: arithmetic of the weights. `numa`: how threads are spread over NUMA
-    nodes. `tool_parser`: the engine's word for how the model writes tool calls.
+    `data_parallel`: whole copies of the model, among which the server's `slots` and its `prompt_cache_mib` are shared
+    (in one process, or in as many: see Plan.copies, where `threads`, `gpu_layers` and `tensor_split` are of each);
+    `pipeline_parallel`: stages of layers, one after the other. `dtype`: arithmetic of the weights. `numa`: how threads
+    are spread over NUMA nodes. `tool_parser`: the engine's word for how the model writes tool calls.
     """
 
     context: int
@@ -143,7 +148,7 @@ class RunnerUp(Value, frozen=True, kw_only=True):
 
 
 class Limits(Value, frozen=True, kw_only=True):
-    """Ceilings for the container."""
+    """Ceilings for the container; of each, where there are several copies."""
 
     memory_mib: int | None
     pids: int
@@ -177,8 +182,9 @@ class Plan(Value, frozen=True, kw_only=True):
     `launcher`: what runs `launch.py` in the container, which hands over the key and keeps it out of the log. `setup`:
     commands to run in the container once the port answers, before it can serve, and `files` by name that are mounted
     for them below /run/deployer. `store`: the folder of the engine's own copy of the model, on a volume. `gateway`:
-    what stands before the engine, where it has no key of its own for all of its paths. `writable`, `shm_mib` and
-    `ulimits`: what the engine needs of its container (see EngineProfile). `learned`: serial number of the newest
+    what stands before the engine, where it has no key of its own for all of its paths, and before several `copies` of
+    it: containers with the whole model each, on an equal part of the `devices` in their order. `writable`, `shm_mib`
+    and `ulimits`: what the engine needs of its container (see EngineProfile). `learned`: serial number of the newest
     measurement on this host that was known when it was made.
     """
 
@@ -215,6 +221,7 @@ class Plan(Value, frozen=True, kw_only=True):
     files: dict[str, str] = {}
     store: str | None = None
     gateway: PlanGateway | None = None
+    copies: int = 1
     writable: tuple[str, ...] = ()
     shm_mib: int | None = None
     ulimits: dict[str, int] = {}
@@ -224,6 +231,11 @@ class Plan(Value, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
     learned: int = 0
+
+    @property
+    def copy_paths(self) -> tuple[str, ...]:
+        """Below which path of the server each engine is asked alone; the empty one where there is only one."""
+        return ("",) if self.copies == 1 else tuple(f"{COPIES_PATH}/{number + 1}" for number in range(self.copies))
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,8 @@ class Front(Written, frozen=True, kw_only=True):
 
     `routes`: `METHOD /path`, passed on to whoever has the key; all others are 404. The health path is passed on without
     a key, the paths of metrics and of what is loaded with it. `lists`: the engine knows its model by another name, so
-    that the gateway itself answers `GET /v1/models`, while the engine's health path says 200.
+    that the gateway itself answers `GET /v1/models`, while the engine's health path says 200. As an engine's `copies`
+    it says the same of a gateway that stands before several of it.
     """
 
     why: str
@@ -198,15 +199,18 @@ class EngineProfile(Written, frozen=True, kw_only=True):
     commands to run inside the container, in order, once the port answers, before it can serve, with `{model}`,
     `{alias}` and other settings in place; an engine that has some is not ready before, and they may run again; one that
     begins with `-` may fail. `files`: texts by name with settings in place, mounted below /run/deployer. `store`: the
-    folder of its own copy of the model, kept on a volume. `gateway`: it is served in a container only with one before
-    it. `abbreviates`: its command line takes any beginning of a flag that only one flag has (`--trust` for
-    `--trust-remote-code`), so that `forbidden_args` have to be compared by beginning, up to a dot or equals sign.
-    `kv_types`: values its setting `kv_cache_type` takes, with `auto` where it chooses by the model. `measures`: lines
-    of the log that tell the sizes of buffers; `offloaded` and `loaded`: where it tells that the model is on a GPU;
-    `cpu_fallback`: what its log says when it goes on with the CPU instead. `exact`: who can say what it takes before
-    anything is started. `capabilities`: what `check` asks in its own words. `gpu_reserve_mib`: what it counts as taken
-    of each GPU before it places a model; `batch`: how many tokens of a prompt it has computed at once, where it cannot
-    be told. `common_failures`: the loader puts the signatures of `profiles/failures.yaml` before its own.
+    folder of its own copy of the model, kept on a volume. `one_file`: it takes no split GGUF. `gateway`: it is served
+    in a container only with one before it. `copies`: several of it can serve whole copies of a model behind one, each
+    on GPUs of its own; one process of it cannot hold copies. `abbreviates`: its command line takes any beginning of a
+    flag that only one flag has
+    (`--trust` for `--trust-remote-code`), so that `forbidden_args` have to be compared by beginning, up to a dot or
+    equals sign. `kv_types`: values its setting `kv_cache_type` takes, with `auto` where it chooses by the model.
+    `measures`: lines of the log that tell the sizes of buffers; `offloaded` and `loaded`: where it tells that the model
+    is on a GPU; `cpu_fallback`: what its log says when it goes on with the CPU instead. `exact`: who can say what it
+    takes before anything is started. `capabilities`: what `check` asks in its own words. `gpu_reserve_mib`: what it
+    counts as taken of each GPU before it places a model; `batch`: how many tokens of a prompt it has computed at once,
+    where it cannot be told. `common_failures`: the loader puts the signatures of `profiles/failures.yaml` before its
+    own.
     """
 
     engine: str
@@ -241,7 +245,9 @@ class EngineProfile(Written, frozen=True, kw_only=True):
     setup: tuple[tuple[str, ...], ...] = ()
     files: dict[str, str] = {}
     store: str | None = None
+    one_file: bool = False
     gateway: Front | None = None
+    copies: Front | None = None
     abbreviates: bool = False
     common_failures: bool = False
     measures: tuple[Measure, ...] = ()

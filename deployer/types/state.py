@@ -4,7 +4,8 @@ from typing import Literal
 
 from deployer.types._value import RuntimeName, Value
 
-ServerStatus = Literal["running", "starting", "restarting", "exited", "missing"]
+ServerStatus = Literal["running", "degraded", "starting", "restarting", "exited", "missing"]
+"""`degraded`: of several copies of the model some run and others do not, so that it serves fewer at once."""
 
 
 class ServerState(Value, frozen=True, kw_only=True):
@@ -12,7 +13,9 @@ class ServerState(Value, frozen=True, kw_only=True):
 
     `restarts` counts since the container (or supervisor) was made, `started_at` is of the current start, `plan_hash` is
     the one it was started with, `detail` is the runtime's own word where it has one. `gateway`: what is wrong with the
-    gateway before it, which then counts as the server's own state; None where it is well, or there is none.
+    gateway before it, which then counts as the server's own state; None where it is well, or there is none. `copies`:
+    each copy's own state where the model is there several times; the fields above are then of the first one,
+    `restarts` of all together, and `detail` says which copy does not run.
     """
 
     name: str
@@ -29,6 +32,12 @@ class ServerState(Value, frozen=True, kw_only=True):
     plan_hash: str | None = None
     detail: str | None = None
     gateway: str | None = None
+    copies: tuple["ServerState", ...] = ()
+
+    @property
+    def engines(self) -> tuple["ServerState", ...]:
+        """Each container (or process) of an engine by itself."""
+        return self.copies or (self,)
 
 
 class Processor(Value, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from deployer.paths import Home
 from deployer.render.compose import image_name
 from deployer.render.devices import device_access
 from deployer.types import ExactMemory, ExactTool, ModelVariant, Plan
-from deployer.workflow.exact_answer import Answer, differences, named, passed, read
+from deployer.workflow.exact_answer import Answer, differences, named, of_copies, one_copy, passed, read
 from deployer.workflow.report import Reporter, timed
 
 TIMEOUT_S = 120.0
@@ -52,7 +52,8 @@ def exact(plan: Plan, home: Home, report: Reporter) -> ExactMemory:
     Nothing is downloaded but the model's header, and no server is started. Raises PreconditionError (no image here, no
     such program in it, no space for a sparse file), HubError, ModelFileError.
     """
-    asked, begin = _asked(plan), time.monotonic()
+    asked, begin, whole = _asked(plan), time.monotonic(), plan
+    plan = one_copy(plan)
     home.state.mkdir(parents=True, exist_ok=True)
     with (
         timed(report, f"ask {plan.engine} what it takes") as outcome,
@@ -62,10 +63,10 @@ def exact(plan: Plan, home: Home, report: Reporter) -> ExactMemory:
         tool, found = _ask(asked, plan, skeleton.paths)
         compute = _compute(asked, plan, skeleton, found)
         outcome(f"{tool} answered for {len(found)} devices")
-    devices = named(plan, asked.tool, found, compute or found)
+    devices = of_copies(whole, named(plan, asked.tool, found, compute or found))
     return ExactMemory(
         devices=devices,
-        differences=tuple(differences(plan, devices)),
+        differences=tuple(differences(whole, devices)),
         tool=tool,
         image=asked.image,
         seconds=round(time.monotonic() - begin, 3),

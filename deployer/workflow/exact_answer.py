@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from deployer.execution import Completed
+from deployer.render.copies import copy_plans, slots_each
 from deployer.types import ExactDevice, ExactDifference, ExactTool, Plan
 from deployer.types.exact import Component
 
@@ -45,6 +46,34 @@ def named(plan: Plan, tool: ExactTool, found: Answer, compute: Answer) -> tuple[
         )
         for name, device in found.items()
     )
+
+
+def one_copy(plan: Plan) -> Plan:
+    """The plan of its first copy: its devices and its part of the slots."""
+    if plan.copies == 1:
+        return plan
+    settings = msgspec.structs.replace(plan.settings, slots=slots_each(plan))
+    return msgspec.structs.replace(copy_plans(plan)[0], settings=settings)
+
+
+def of_copies(plan: Plan, devices: Sequence[ExactDevice]) -> tuple[ExactDevice, ...]:
+    """What the first copy takes, on the devices of every copy and as often in main memory."""
+    if plan.copies == 1:
+        return tuple(devices)
+    own = {device.uuid: place for place, device in enumerate(copy_plans(plan)[0].devices)}
+    gpus = [device for device in devices if device.device in own]
+    found = [
+        msgspec.structs.replace(device, device=one.devices[own[device.device]].uuid or device.device)
+        for one in copy_plans(plan)
+        for device in gpus
+    ]
+    parts = ("weights_mib", "kv_cache_mib", "compute_mib")
+    rest = (device for device in devices if device.device not in own)
+    times = (
+        msgspec.structs.replace(device, **{part: getattr(device, part) * plan.copies for part in parts})
+        for device in rest
+    )
+    return (*found, *times)
 
 
 def differences(plan: Plan, devices: Sequence[ExactDevice]) -> Iterator[ExactDifference]:

@@ -7,6 +7,7 @@ import msgspec
 from deployer import catalog, health, ledger
 from deployer.errors import DeployerError
 from deployer.paths import Home
+from deployer.render.copies import WAITING
 from deployer.runtime import resident
 from deployer.types import Live, Plan, ServerState
 from deployer.workflow import gpu_use
@@ -20,7 +21,47 @@ def look(plan: Plan, home: Home, state: ServerState) -> Live:
 
     `tokens_per_s` is the engine's own number here, where it has one; `since` makes it from two looks.
     """
-    return msgspec.structs.replace(asked(Endpoint.of(plan), plan.engine, home), memory_mib=_memory(plan, state))
+    found = Endpoint.of(plan)
+    told = asked(found, plan.engine, home) if plan.copies == 1 else _of_copies(plan, found, home)
+    return msgspec.structs.replace(told, memory_mib=_memory(plan, state))
+
+
+def _of_copies(plan: Plan, found: Endpoint, home: Home) -> Live:
+    """What all copies say of themselves together, and what waits before them; of one that is silent, the reason."""
+    base = found.base_url.removesuffix("/v1")
+    each = [asked(msgspec.structs.replace(found, base_url=base + path), plan.engine, home) for path in plan.copy_paths]
+    told = [one for one in each if one.why is None]
+    silent = next((f"copy {number}: {one.why}" for number, one in enumerate(each, start=1) if one.why), None)
+    sums = {name: _sum([getattr(one, name) for one in told]) for name in _ADDED}
+    waiting = _sum([sums["requests_waiting"], _waiting_before(found, plan, home)])
+    shares = [one.kv_cache_usage for one in told if one.kv_cache_usage is not None]
+    return Live(
+        requests_running=sums["requests_running"],
+        requests_waiting=waiting,
+        prompt_tokens=sums["prompt_tokens"],
+        generated_tokens=sums["generated_tokens"],
+        tokens_per_s=_rounded(sums["tokens_per_s"]),
+        kv_cache_usage=sum(shares) / len(shares) if shares else None,
+        at_s=round(time.monotonic(), 3),
+        why=silent,
+    )
+
+
+_ADDED = ("requests_running", "requests_waiting", "prompt_tokens", "generated_tokens", "tokens_per_s")
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _waiting_before(found: Endpoint, plan: Plan, home: Home) -> float | None:
+    """Requests for which no copy has a free slot; None where the gateway does not tell."""
+    try:
+        client = health.Client(found.base_url, ledger.read_key(home, found.name), timeout_s=TIMEOUT_S)
+        return health.scrape(client, plan.health.metrics_path or "", {WAITING: WAITING}).get(WAITING)
+    except (health.ProtocolError, DeployerError):
+        return None
 
 
 def asked(found: Endpoint, engine_name: str | None, home: Home) -> Live:

@@ -30,7 +30,7 @@ def test_every_golden_is_valid_without_a_warning(path: Path, gateway_image: str,
 
 
 def test_there_is_one_for_every_engine_behind_a_gateway() -> None:
-    assert [path.stem for path in GOLDEN] == ["lm-studio", "ollama", "tensorrt-llm", "tgi", "vllm"]
+    assert [path.stem for path in GOLDEN] == ["llama.cpp", "lm-studio", "ollama", "tensorrt-llm", "tgi", "vllm"]
 
 
 def test_a_broken_one_is_refused(gateway_image: str, deployer_home: Path) -> None:

@@ -105,7 +105,8 @@ def test_a_plan_never_needs_more_memory_than_there_is(where: HostFacts, what: st
     assert found.settings.context == asked.get("context", found.settings.context)
     users = asked["users"]
     assert isinstance(users, int)
-    assert 1 <= found.settings.slots <= min(users, 64 if engine_of(found).memory == "llama.cpp" else 256)
+    most = (64 if engine_of(found).memory == "llama.cpp" else 256) * found.settings.data_parallel
+    assert 1 <= found.settings.slots <= min(users, most)
 
 
 @MANY
@@ -154,6 +155,22 @@ def test_engines_that_share_layers_get_like_gpus_that_divide_the_heads(
     assert all(same_kind(cards[0], card) for card in cards)
     assert found.settings.gpu_memory_fraction is not None
     assert 0 < found.settings.gpu_memory_fraction <= 0.92
+
+
+@MANY
+@given(hosts(), st.sampled_from(MODELS), requests)
+def test_copies_that_are_servers_of_their_own_are_alike_and_each_has_a_user(
+    where: HostFacts, what: str, asked: dict[str, object]
+) -> None:
+    found = decide(where, what, {**asked, "engine": "llama.cpp"})
+    if found is None or found.copies == 1:
+        return
+    cards = [next(card for card in where.gpus if card.index == device.index) for device in found.devices]
+    assert len(cards) % found.copies == 0
+    assert found.copies == found.settings.data_parallel <= found.settings.slots
+    assert all(same_kind(cards[0], card) for card in cards)
+    assert found.settings.gpu_layers == model(what).architecture.layers + 1
+    assert found.gateway is not None
 
 
 @MANY

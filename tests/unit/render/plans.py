@@ -12,6 +12,7 @@ from deployer.types import (
     MemoryPlan,
     Plan,
     PlanDevice,
+    PlanGateway,
     PlanImage,
     PlanModel,
     PlanRequest,
@@ -160,6 +161,36 @@ def copies() -> Plan:
         writable=("/var/tmp",),
         shm_mib=4096,
     )
+
+
+SETTINGS_OF_COPIES = Settings(
+    context=8192, slots=16, gpu_layers=29, tensor_parallel=1, kv_cache_type="f16", threads=8, data_parallel=2
+)
+
+
+def llama_copies(count: int = 2, **changes: object) -> Plan:
+    """Copies of llama.cpp, each on a GPU of its own, behind the gateway."""
+    cards = tuple(
+        msgspec.structs.replace(P40S[0], index=number, uuid=f"{(P40S[0].uuid or '')[:-1]}{number}")
+        for number in range(count)
+    )
+    routes = ("GET /v1/models", "POST /v1/chat/completions", "GET /props", "GET /metrics")
+    made = plan(
+        image=image("server-cuda", "cuda"),
+        devices=cards,
+        command=command("qwen", 29),
+        settings=SETTINGS_OF_COPIES,
+        copies=count,
+        health=Health(path="/health", loading_status=503, public_paths=("/health",), metrics_path="/metrics"),
+        gateway=PlanGateway(
+            why="llama.cpp holds one copy of a model in a process",
+            image="docker.io/library/haproxy:3.2",
+            digest=DIGEST,
+            routes=routes,
+            passes_key=True,
+        ),
+    )
+    return msgspec.structs.replace(made, **changes)
 
 
 def targets() -> dict[str, Plan]:

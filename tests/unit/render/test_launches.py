@@ -89,7 +89,8 @@ def changed_cpu(where: HostFacts, cpu: CpuFacts) -> HostFacts:
 
 def planned(engine: str, kind: str) -> Plan:
     where, model = KINDS[kind]
-    return plan(where(), every_form(model), engine=engine, runtime="compose", users=4)
+    users = 1 if (engine, kind) == ("llama.cpp", "nvidia-old") else 4  # for more of them there would be two copies
+    return plan(where(), every_form(model), engine=engine, runtime="compose", users=users)
 
 
 def launch(found: Plan) -> dict[str, Any]:
