@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 46
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a00")
 """Okabe and Ito's, which people tell apart whatever colours they see; yellow is replaced by a darker one."""
 

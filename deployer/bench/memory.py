@@ -53,7 +53,9 @@ class Sampler:
             wait_s = max(self._every_s - (time.monotonic() - began_s), 0.0)
 
 
-def result(seen: Sequence[tuple[str, Reading]], predicted: Sequence[DeviceMemory], every_s: float) -> MemoryResult:
+def result(
+    seen: Sequence[tuple[str, Reading]], predicted: Sequence[DeviceMemory], every_s: float, prompt_cache_mib: int = 0
+) -> MemoryResult:
     """Idle, warm and peak of every device that was seen, beside the estimate."""
     estimates = {device.device: device for device in predicted}
     names = [*dict.fromkeys(name for _, reading in seen for name in reading.mib)]
@@ -61,13 +63,17 @@ def result(seen: Sequence[tuple[str, Reading]], predicted: Sequence[DeviceMemory
     return MemoryResult(
         samples=len(seen),
         every_s=every_s,
-        devices=tuple(_row(name, seen, estimates.get(name)) for name in names),
+        devices=tuple(
+            _row(name, seen, estimates.get(name), prompt_cache_mib if name == "host" else 0) for name in names
+        ),
         kv_cache_usage_peak=round(max(usages), 4) if usages else None,
         why=None if names else "its processes cannot be seen from here",
     )
 
 
-def _row(name: str, seen: Sequence[tuple[str, Reading]], estimate: DeviceMemory | None) -> MemoryRow:
+def _row(
+    name: str, seen: Sequence[tuple[str, Reading]], estimate: DeviceMemory | None, prompt_cache_mib: int
+) -> MemoryRow:
     known = [(phase, reading.mib[name]) for phase, reading in seen if name in reading.mib]
     warm = [size for phase, size in known if phase == WARM]
     during, peak = max(known, key=lambda item: item[1])
@@ -80,5 +86,11 @@ def _row(name: str, seen: Sequence[tuple[str, Reading]], estimate: DeviceMemory 
         peak_during=during,
         predicted_mib=predicted,
         margin_mib=None if estimate is None else estimate.margin_mib,
-        error_percent=None if predicted is None or not peak else round(100 * (peak - predicted) / peak, 1),
+        prompt_cache_mib=prompt_cache_mib,
+        error_percent=None if predicted is None or not peak else _error_percent(peak, predicted, prompt_cache_mib),
     )
+
+
+def _error_percent(peak_mib: int, predicted_mib: int, prompt_cache_mib: int) -> float:
+    nearest_mib = min(max(peak_mib, predicted_mib), predicted_mib + prompt_cache_mib)
+    return round(100 * (peak_mib - nearest_mib) / peak_mib, 1)

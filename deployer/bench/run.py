@@ -37,6 +37,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     look: Callable[[], memory.Reading] | None = None
     why: str = "not seen from here: deployer does not run this server"
     predicted: tuple[DeviceMemory, ...] = ()
+    prompt_cache_mib: int = 0
     processor: Callable[[], Processor | None] = lambda: None
 
 
@@ -109,7 +110,7 @@ def _sampling(measured: Measured, load: BenchLoad, watch: Watch) -> Iterator[Cal
         with sampler:
             yield enter
     finally:
-        measured.keep("memory", memory.result(sampler.seen, watch.predicted, memory.EVERY_S))
+        measured.keep("memory", memory.result(sampler.seen, watch.predicted, memory.EVERY_S, watch.prompt_cache_mib))
 
 
 @contextlib.contextmanager

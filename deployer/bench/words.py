@@ -56,8 +56,7 @@ def memory(row: MemoryRow) -> tuple[str, ...]:
     error = NOTHING if row.error_percent is None else f"{row.error_percent:+.1f} %"
     sizes = (row.idle_mib, row.warm_mib, row.peak_mib)
     shown = [NOTHING if size is None else str(size) for size in sizes]
-    predicted = NOTHING if row.predicted_mib is None else f"{row.predicted_mib} + {row.margin_mib or 0}"
-    return (row.device, *shown, row.peak_during, predicted, error)
+    return (row.device, *shown, row.peak_during, row.estimate or NOTHING, error)
 
 
 MEMORY_HEADER = ("device", "idle MiB", "warm MiB", "peak MiB", "peak during", "predicted + margin MiB", "error")

@@ -110,7 +110,7 @@ def _memory(run: BenchRun) -> Iterator[Table]:
     rows: Rows = [
         (
             *(one.device, str(one.idle_mib), _number(one.warm_mib), str(one.peak_mib), one.peak_during),
-            "-" if one.predicted_mib is None else f"{one.predicted_mib} + {one.margin_mib or 0}",
+            one.estimate or "-",
             "-" if one.error_percent is None else f"{one.error_percent:+.1f} %",
         )
         for one in found.devices

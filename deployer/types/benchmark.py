@@ -148,8 +148,8 @@ class UsersResult(Value, frozen=True, kw_only=True):
 class MemoryRow(Value, frozen=True, kw_only=True):
     """One device (`GPU-...` or `host`) in MiB: before the first request, after the first ones, and the most.
 
-    `peak_during` is the suite. `predicted_mib` is the plan's estimate, its margin apart; `error_percent` is
-    (peak - predicted) / peak.
+    `peak_during` is the suite. `predicted_mib` is the plan's estimate, its margin apart; beyond it the engine may keep
+    read prompts in `prompt_cache_mib` of main memory. `error_percent` is what lies outside of both, of the peak.
     """
 
     device: str
@@ -159,7 +159,16 @@ class MemoryRow(Value, frozen=True, kw_only=True):
     peak_during: str
     predicted_mib: int | None = None
     margin_mib: int | None = None
+    prompt_cache_mib: int = 0
     error_percent: float | None = None
+
+    @property
+    def estimate(self) -> str | None:
+        """The prediction in words: the estimate, its margin, and what read prompts may take beside it."""
+        if self.predicted_mib is None:
+            return None
+        kept = f", prompts to {self.prompt_cache_mib}" if self.prompt_cache_mib else ""
+        return f"{self.predicted_mib} + {self.margin_mib or 0}{kept}"
 
 
 class MemoryResult(Value, frozen=True, kw_only=True):

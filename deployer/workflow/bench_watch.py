@@ -26,7 +26,12 @@ def watch(found: Subject) -> bench.Watch:
         usage = live.look(plan, found.home, state).kv_cache_usage if told else None
         return bench.Reading(mib=_memory(plan, state), kv_cache_usage=usage)
 
-    return bench.Watch(look=look, predicted=plan.memory.devices, processor=lambda: runtime.processor(state))
+    return bench.Watch(
+        look=look,
+        predicted=plan.memory.devices,
+        prompt_cache_mib=plan.settings.prompt_cache_mib or 0,
+        processor=lambda: runtime.processor(state),
+    )
 
 
 def strangers(found: Subject) -> tuple[BenchMark, ...]:

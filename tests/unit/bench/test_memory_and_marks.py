@@ -37,6 +37,15 @@ def test_idle_warm_and_peak_beside_the_estimate() -> None:
     assert (found.samples, found.kv_cache_usage_peak, found.why) == (5, 0.5, None)
 
 
+def test_prompts_that_are_kept_are_no_error_of_the_estimate() -> None:
+    seen = [(WARM, Reading({"host": 330})), ("users", Reading({"host": 400}))]
+    (within,), (beyond,) = (result(seen, [PREDICTED], 1.0, kept).devices for kept in (200, 60))
+    assert (within.error_percent, beyond.error_percent) == (0.0, 10.0)
+    assert beyond.estimate == "300 + 50, prompts to 60"
+    below = result([(WARM, Reading({"host": 240}))], [PREDICTED], 1.0, 200).devices
+    assert below[0].error_percent == -25.0
+
+
 def test_what_is_not_seen_is_said() -> None:
     found = result([(IDLE, Reading())], [PREDICTED], 1.0)
     assert (found.devices, found.why) == ((), "its processes cannot be seen from here")
