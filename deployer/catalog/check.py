@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from deployer.catalog.pattern import CAPABILITY, GFX, RELEASE, Problem, blanks, numbers, repeated
-from deployer.types import Advisory, CatalogModel, FailureSignature, GpuModel, Monitoring, Quantization
+from deployer.types import Advisory, CatalogModel, GpuModel, Monitoring, Quantization
 from deployer.types.deployments import GatewayProfile
 
 _PINNED = re.compile(r"[a-z0-9.-]+(/[a-z0-9._-]+)+:v?\d[A-Za-z0-9._-]*")
@@ -66,15 +66,6 @@ def advisory_problems(advisories: Sequence[Advisory], known: Collection[str]) ->
             yield f"{index}/fixed", "not after introduced"
         if item.introduced is None and item.fixed is None:
             yield str(index), "neither introduced nor fixed"
-
-
-def failure_problems(failures: Sequence[FailureSignature]) -> Iterator[Problem]:
-    """Problems of the common failure signatures."""
-    for index, signature in enumerate(failures):
-        try:
-            re.compile(signature.pattern)
-        except re.error as error:
-            yield f"{index}/pattern", f"not a regular expression: {error}"
 
 
 def gateway_problems(gateway: GatewayProfile) -> Iterator[Problem]:

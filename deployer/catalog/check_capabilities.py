@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from deployer.catalog.pattern import Problem, blanks, repeated
-from deployer.types import Capabilities, Extension
+from deployer.types import Capabilities, Detect, Extension
 
 _ROUTE = re.compile(r"^(GET|POST) /[A-Za-z0-9_./-]*$")
 _DOTTED = re.compile(r"^\w+(\.\w+)*$")
@@ -12,12 +12,12 @@ _DOTTED = re.compile(r"^\w+(\.\w+)*$")
 
 def capabilities_problems(said: Capabilities) -> Iterator[Problem]:
     """Problems of one engine's `capabilities`, by path below it."""
-    if said.detect is not None:
-        if not said.detect.path.startswith("/"):
-            yield "/detect/path", f"not an absolute path: {said.detect.path!r}"
-        if not _DOTTED.match(said.detect.key):
-            yield "/detect/key", f"not a dotted path such as data.0.owned_by: {said.detect.key!r}"
-        yield from blanks("/detect", {"source": said.detect.source})
+    for name in ("detect", "embedding"):
+        sign: Detect | None = getattr(said, name)
+        if sign is not None:
+            yield from ((f"/{name}{path}", text) for path, text in _sign(sign))
+    if said.embedding is not None and not said.vectors_alone:
+        yield "/embedding", "needs vectors_alone: true"
     for name in ("choice", "regex", "grammar"):
         extension: Extension | None = getattr(said, name)
         if extension is None:
@@ -31,3 +31,12 @@ def capabilities_problems(said: Capabilities) -> Iterator[Problem]:
     for index, route in enumerate(said.routes):
         if not _ROUTE.match(route):
             yield f"/routes/{index}", f"not a method and a path such as POST /v1/chat/completions: {route!r}"
+
+
+def _sign(sign: Detect) -> Iterator[Problem]:
+    if not sign.path.startswith("/"):
+        yield "/path", f"not an absolute path: {sign.path!r}"
+    if not _DOTTED.match(sign.key):
+        yield "/key", f"not a dotted path such as data.0.owned_by: {sign.key!r}"
+    for path, text in blanks("", {"source": sign.source}):
+        yield f"/{path}", text

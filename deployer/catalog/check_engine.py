@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deployer.catalog.check_capabilities import capabilities_problems
 from deployer.catalog.check_exact import exact_problems
+from deployer.catalog.check_failures import failure_problems
 from deployer.catalog.check_gateway import gateway_problems
 from deployer.catalog.check_image import image_problems
 from deployer.catalog.check_use import use_problems
@@ -39,11 +40,7 @@ def engine_problems(
     yield from exact_problems(engine)
     yield from use_problems(engine)
     yield from gateway_problems(engine)
-    for index, signature in enumerate(engine.failures):
-        try:
-            re.compile(signature.pattern)
-        except re.error as error:
-            yield f"failures/{index}/pattern", f"not a regular expression: {error}"
+    yield from ((f"failures/{path}", text) for path, text in failure_problems(engine.failures))
     if engine.capabilities is not None:
         yield from ((f"capabilities{path}", text) for path, text in capabilities_problems(engine.capabilities))
     for index, measure in enumerate(engine.measures):

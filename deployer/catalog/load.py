@@ -13,6 +13,7 @@ import msgspec
 
 from deployer.catalog import check
 from deployer.catalog.check_engine import engine_problems
+from deployer.catalog.check_failures import failure_problems
 from deployer.catalog.pattern import Problem
 from deployer.catalog.recipe import recipe_of
 from deployer.catalog.shape import convert
@@ -84,7 +85,7 @@ def load_advisories(root: Path | None = None, overlay: Path | None = None) -> tu
 
 def load_failures(root: Path | None = None, overlay: Path | None = None) -> tuple[FailureSignature, ...]:
     """Failure signatures that say the same for every engine. Raises ProfileError."""
-    return _table("failures.yaml", tuple[FailureSignature, ...], check.failure_problems, root, overlay)
+    return _table("failures.yaml", tuple[FailureSignature, ...], failure_problems, root, overlay)
 
 
 def load_monitoring(root: Path | None = None, overlay: Path | None = None) -> Monitoring:

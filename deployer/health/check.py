@@ -8,6 +8,7 @@ from deployer.health.answers import ProtocolError
 from deployer.health.capabilities import CAPABILITIES, Capability
 from deployer.health.client import Client
 from deployer.health.detect import detect
+from deployer.health.kind import told_embedding
 from deployer.health.trial import Broken, Live, NotRun, NotSupported
 from deployer.types import EngineProfile, Value
 
@@ -94,13 +95,14 @@ def check(
 def _live(target: Target, each_s: float) -> Live:
     client = Client(target.base_url, target.key)
     client.limit(each_s)
+    engine = target.engine or detect(client, target.engines)
     return Live(
         client=client,
         has_key=bool(target.key),
         model=target.model or "",
-        engine=target.engine or detect(client, target.engines),
+        engine=engine,
         context=target.context,
-        embedding=target.embedding,
+        embedding=target.embedding or told_embedding(client, engine),
     )
 
 

@@ -22,6 +22,11 @@ def detect(client: Client, engines: Sequence[EngineProfile]) -> EngineProfile | 
     return None
 
 
+def shows(client: Client, sign: Detect) -> bool:
+    """Tell whether the server shows this sign; False too where it does not answer."""
+    return _fits(sign, _answer(client, sign.path, {}))
+
+
 def _answer(client: Client, path: str, answers: dict[str, object]) -> object:
     if path not in answers:
         try:
@@ -39,4 +44,6 @@ def _fits(sign: Detect, document: object) -> bool:
             document = document[int(step)]
         else:
             return False
-    return document is not None if sign.value is None else document == sign.value
+    if sign.value is None:
+        return document is not None
+    return type(document) is type(sign.value) and document == sign.value

@@ -13,6 +13,9 @@ _OURS = "deployer: "  # what a supervisor of ours adds to a log
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
+# The last line of a Python traceback.
+_EXCEPTION = re.compile(r"(?<!\w)[A-Z]\w*(?:Error|Exception): \S")
+
 # Docker's 125, and 128 + signal (bash(1) EXIT STATUS, signal(7)).
 _EXITS: dict[int, tuple[str, str]] = {
     125: ("Docker could not create or start the container (exit status 125)", "deployer probe"),
@@ -71,20 +74,29 @@ def diagnose(
 ) -> Diagnosis:
     """Name the cause: the memory killer, else the first signature of the list that is in the log, else the exit status.
 
-    Signatures are in order of priority, wrappers last. Patterns are searched line by line.
+    Signatures are in order of priority, wrappers last. Patterns are searched line by line. The evidence of a final one
+    is the exception that it goes on to tell, if any: the engine's own word for what nobody foresaw.
     """
     lines = [line for line in clean(log_text).split("\n") if line.strip()]
     last = tuple(lines[-LINES:])
     if oom_killed:
         return Diagnosis(cause=_OUT_OF_MEMORY[0], hint=_OUT_OF_MEMORY[1], lines=last)
     for signature in signatures:
-        pattern = re.compile(signature.pattern)
-        found = next((line for line in lines if pattern.search(line)), None)
+        found = _evidence(signature, lines)
         if found is not None:
             shown = last if found in last else (found, *last[1:])
             return Diagnosis(cause=signature.cause, hint=signature.hint, lines=shown, evidence=found.strip())
     cause, hint = _from_status(exit_code, last)
     return Diagnosis(cause=cause, hint=hint, lines=last, known=exit_code in _EXITS)
+
+
+def _evidence(signature: FailureSignature, lines: Sequence[str]) -> str | None:
+    pattern = re.compile(signature.pattern)
+    place = next((place for place, line in enumerate(lines) if pattern.search(line)), None)
+    if place is None:
+        return None
+    told = (line for line in lines[place:] if _EXCEPTION.search(line))
+    return next(told, lines[place]) if signature.final else lines[place]
 
 
 def clean(text: str) -> str:

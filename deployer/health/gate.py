@@ -10,7 +10,7 @@ from deployer.errors import StartError
 from deployer.health.answers import ProtocolError
 from deployer.health.client import Client
 from deployer.health.gpu_use import Evidence, Verdict, verdicts
-from deployer.health.probes import Finding, Probe, probes
+from deployer.health.probes import ANSWER, Finding, Probe, probes
 from deployer.health.speed_floor import excuse, held_back, speed_floor
 from deployer.health.watch import Watch
 from deployer.types import Check, HealthReport, Plan, Processor, ServerState
@@ -49,6 +49,7 @@ def gate(
     evidence: Callable[[], Evidence] | None = None,
     processor: Callable[[], Processor | None] | None = None,
     prepare: Callable[[], None] | None = None,
+    last_words: Callable[[ServerState], str | None] | None = None,
 ) -> HealthReport:
     """Wait until the server is ready, prove that it serves, and hold; times are seconds of a monotonic clock.
 
@@ -58,12 +59,13 @@ def gate(
     last log line, told to `on_step` every 5 s while loading. `evidence` looks at GPUs, processes and log once it has
     answered; what it cannot tell counts as not measured, not as a failure. `processor` reads who uses the processors,
     for a slow answer beside other work says nothing. `prepare` is what has to be done once it answers, before it can
-    serve. Raises StartError; its `details` hold `cause`, `check`, `checks`,
-    `container_exit_code` and `oom_killed`.
+    serve. `last_words` (see `LastWords`) ends the wait for a server whose log says that it cannot start, though it
+    goes on. Raises StartError; its `details` hold `cause`, `check`, `checks`, `container_exit_code` and `oom_killed`.
     """
-    with Watch(watch) as watched:
+    with Watch(watch, last_words) as watched:
         passage = _Passage(plan, key, watched, on_step, timeout_s)
         passage.wait(last_line)
+        watched.ready()
         if prepare is not None:
             passage.prepare(prepare)
         return passage.prove(answer_timeout_s, evidence, processor)
@@ -99,6 +101,7 @@ class _Passage:
         self._prompt_speed = plan.speed.prompt_tokens_per_s
         self._read_speed: float | None = None
         self._last_answer: tuple[Probe, float] | None = None
+        self._below = ""
 
     def prove(
         self,
@@ -106,15 +109,22 @@ class _Passage:
         evidence: Callable[[], Evidence] | None,
         processor: Callable[[], Processor | None] | None,
     ) -> HealthReport:
-        """Run every proof on the ready server, and hold."""
+        """Run every proof on the ready server, and hold.
+
+        What a slow answer means is asked before the long prompt, which would not end in time on a server that computes
+        elsewhere, and would say less.
+        """
         ready_at = time.monotonic()
         ready_after_s = ready_at - self._began
         self._pass("ready", f"{self._plan.health.path} answered 200", ready_after_s)
         self._on_step(f"ready after {ready_after_s:.1f} s")
         for probe in probes(self._plan, self._key):
             self._run(probe, answer_timeout_s)
-        proved = self._prove_use(evidence, answer_timeout_s)
-        self._prove_speed(answer_timeout_s, processor, proved=proved)
+            if probe.name == ANSWER:
+                self._prove_copies(answer_timeout_s)
+                proved = self._prove_use(evidence, answer_timeout_s)
+                self._prove_speed(answer_timeout_s, processor, proved=proved)
+                self._below = ""
         self._hold(ready_at)
         return HealthReport(
             ready_after_s=round(ready_after_s, 3),
@@ -134,8 +144,11 @@ class _Passage:
         self._pass("setup", "the model is taken in", time.monotonic() - began)
 
     def wait(self, last_line: Callable[[], str | None] | None) -> None:
-        """Poll the health path until it answers 200."""
-        client = Client(server_url(self._plan), self._key)
+        """Poll the health path until it answers 200; that of each copy first, where there are several."""
+        for path in dict.fromkeys((*self._plan.copy_paths, "")):
+            self._wait_for(Client(server_url(self._plan) + path, self._key), last_line)
+
+    def _wait_for(self, client: Client, last_line: Callable[[], str | None] | None) -> None:
         say_at, last = self._began + SAY_EVERY_S, "nothing answered"
         while True:
             try:
@@ -169,11 +182,27 @@ class _Passage:
         self._read_speed = finding.prompt_tokens_per_s or self._read_speed
         self._prompt_speed = self._read_speed or self._prompt_speed
 
+    def _prove_copies(self, timeout_s: float) -> None:
+        """Every copy answers by itself; the slowest is the one whose speed counts, and which is asked again."""
+        if self._plan.copies == 1:
+            return
+        probe = next(one for one in probes(self._plan, self._key) if one.name == ANSWER)
+        slowest = (float("inf"), "")
+        for number, below in enumerate(self._plan.copy_paths, start=1):
+            self._below, began, name = below, time.monotonic(), f"copy {number}"
+            found = self._finding(msgspec.structs.replace(probe, name=name), timeout_s)
+            self._pass(name, found.detail, time.monotonic() - began)
+            self._on_step(f"{name}: {found.detail}")
+            slowest = min(slowest, (found.tokens_per_s or float("inf"), below))
+        self._below, speed = slowest[1], slowest[0]
+        self._speed = speed if speed < float("inf") else self._speed
+
     def _finding(self, probe: Probe, timeout_s: float) -> Finding:
         if self._watched.fallen():
             raise self._failed(probe.name, "")
         try:
-            return probe.run(Client(server_url(self._plan), self._key, timeout_s=timeout_s), self._prompt_speed)
+            client = Client(server_url(self._plan) + self._below, self._key, timeout_s=timeout_s)
+            return probe.run(client, self._prompt_speed)
         except ProtocolError as error:
             self._watched.fallen(_SETTLE_S if error.refused else 0.0)
             raise self._failed(probe.name, error.message) from error

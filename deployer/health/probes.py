@@ -10,6 +10,7 @@ from deployer.health.answers import Answer, ProtocolError
 from deployer.health.client import Client
 from deployer.types import Plan
 
+ANSWER = "answer"
 QUESTION = "What is the capital of France? Then tell me a story about it."
 ANSWER_TOKENS = 32
 LONG_PROMPT_TOKENS = 1024
@@ -43,7 +44,7 @@ def probes(plan: Plan, key: str | None) -> tuple[Probe, ...]:
     found = [Probe(name="model", run=partial(_model, name=plan.name))]
     if key:
         found.append(Probe(name="key", run=partial(_locked, name=plan.name, embedding=embedding)))
-    found.append(Probe(name="answer", run=partial(answer, name=plan.name)))
+    found.append(Probe(name=ANSWER, run=partial(answer, name=plan.name)))
     found.append(Probe(name="long prompt", run=partial(prompt, name=plan.name, context=plan.settings.context)))
     return tuple(found)
 

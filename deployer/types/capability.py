@@ -8,13 +8,14 @@ from deployer.types._value import Written
 class Detect(Written, frozen=True, kw_only=True):
     """How a running server shows that it is this engine: what a GET of `path` answers as JSON.
 
-    `key` is a dotted path in it (`data.0.owned_by`); `value` what stands there (None: anything that is not null).
+    `key` is a dotted path in it (`data.0.owned_by`); `value` what stands there, a text or yes or no (None: anything
+    that is not null).
     """
 
     path: str
     key: str
     source: str
-    value: str | None = None
+    value: str | bool | None = None
 
 
 class Extension(Written, frozen=True, kw_only=True):
@@ -35,7 +36,8 @@ class Capabilities(Written, frozen=True, kw_only=True):
     `choice`, `regex`, `grammar`: how an answer is bound to one of some texts, to a regular expression, to a grammar
     (None: it cannot). `routes` are what it serves (`POST /v1/embeddings`): each is asked without a key and with a wrong
     one, with an empty body, so that none may be listed that does something without being told what. `vectors_alone`:
-    where it serves vectors it does not chat, and must not be asked to.
+    where it serves vectors it does not chat, and must not be asked to. `embedding`: what shows, without a request for
+    work, that it was started for vectors alone.
     """
 
     detect: Detect | None = None
@@ -44,3 +46,4 @@ class Capabilities(Written, frozen=True, kw_only=True):
     grammar: Extension | None = None
     routes: tuple[str, ...] = ()
     vectors_alone: bool = False
+    embedding: Detect | None = None

@@ -19,11 +19,17 @@ class Measure(Written, frozen=True, kw_only=True):
 
 
 class FailureSignature(Written, frozen=True, kw_only=True):
-    """A pattern in the engine's log, what it means in one sentence, and the way out. Earlier entries win."""
+    """A pattern in the engine's log, what it means in one sentence, and the way out. Earlier entries win.
+
+    `final`: a server that writes this while it starts never becomes ready, so that nobody has to wait for it; `source`
+    is where that was seen or stands.
+    """
 
     pattern: str
     cause: str
     hint: str
+    final: bool = False
+    source: str | None = None
 
 
 class Offloaded(Written, frozen=True, kw_only=True):

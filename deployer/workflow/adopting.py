@@ -9,7 +9,7 @@ from deployer.errors import BadInputError, DeployerError, PreconditionError, Ver
 from deployer.health import Client, ProtocolError
 from deployer.paths import Home
 from deployer.types import Adopted
-from deployer.workflow import endpoint
+from deployer.workflow import endpoint, gateway_record
 from deployer.workflow.key_file import read_key
 from deployer.workflow.report import Reporter, timed
 
@@ -61,7 +61,8 @@ def forget(home: Home, name: str) -> None:
 def refuse_taken(home: Home, name: str) -> None:
     """Raise BadInputError when a deployment or an adopted server has this name."""
     ledger.checked_name(name)
-    if name in ledger.deployments(home) or ledger.adopted(home, name) is not None:
+    taken = name in ledger.deployments(home) or gateway_record.is_gateway(home, name)
+    if taken or ledger.adopted(home, name) is not None:
         raise BadInputError(f"there is a {name!r} already", hint=f"choose another --name, or: deployer down {name}")
 
 
@@ -73,12 +74,15 @@ def _keep(home: Home, found: Adopted, key: str | None) -> Adopted:
 
 
 def _look(client: Client, name: str, key: str | None, model: str | None) -> Adopted:
-    """A real list of models and one real answer: some servers say 200 to whatever they are asked."""
+    """A real list of models and one real answer: some servers say 200 to whatever they are asked.
+
+    What it is comes first: a server that was started for vectors is asked for one, and never to chat.
+    """
     try:
         listed = tuple(entry.id for entry in client.models())
         chosen = _choose(listed, model)
-        embedding = _answers_with_vectors(client, chosen)
-        engine = health.detect(client, catalog.load_knowledge().engines)
+        engine = health.detect(client, catalog.load_engines())
+        embedding = health.makes_vectors_alone(client, engine, chosen) or _answers_with_vectors(client, chosen)
     except ProtocolError as error:
         raise _refusal(client, error, key) from error
     return Adopted(
@@ -110,19 +114,12 @@ def _answers_with_vectors(client: Client, model: str) -> bool:
     try:
         answer = client.chat(question, model=model, max_tokens=ANSWER_TOKENS, temperature=0)
     except ProtocolError as error:
-        if error.status in _NO_CHAT and _has_vectors(client, model):
+        if error.status in _NO_CHAT and health.makes_vectors(client, model):
             return True
         raise
     if not answer.text.strip():
         raise ProtocolError("its answer to a question is empty")
     return False
-
-
-def _has_vectors(client: Client, model: str) -> bool:
-    try:
-        return client.embed(QUESTION, model=model) > 0
-    except ProtocolError:
-        return False
 
 
 def _refusal(client: Client, error: ProtocolError, key: str | None) -> DeployerError:

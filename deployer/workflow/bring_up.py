@@ -4,10 +4,10 @@ import time
 
 from deployer import ledger
 from deployer.paths import Home
-from deployer.render import render
+from deployer.render import PASSWORD_FILE, render
 from deployer.types import HealthReport, Outcome, OutcomeImage, Plan, PlanImage, Release, Request, VerifiedImage
-from deployer.workflow import acquire, measuring, preflight, recovery, running, serving
-from deployer.workflow.endpoint import Endpoint, refuse_adopted
+from deployer.workflow import acquire, gateway_up, measuring, preflight, recovery, running, serving
+from deployer.workflow.endpoint import Endpoint, refuse_other_kinds
 from deployer.workflow.planning import Missing, deployment_name
 from deployer.workflow.report import Reporter, timed
 from deployer.workflow.serving import Options
@@ -16,9 +16,11 @@ from deployer.workflow.serving import Options
 def up(target: Request | Plan, home: Home, options: Options, report: Reporter) -> Outcome:
     """Bring a deployment up and prove that it answers. Nothing is stopped before everything is here."""
     ledger.ensure_writable(home)
-    refuse_adopted(home, target.name if isinstance(target, Plan) else deployment_name(target))
+    refuse_other_kinds(home, target.name if isinstance(target, Plan) else deployment_name(target))
     plan, missing = _settle(target, home, options, report)
-    return put(plan, missing, home, options, report)
+    outcome = put(plan, missing, home, options, report)
+    gateway_up.follow(home, [plan], report, changed=outcome.changed)
+    return outcome
 
 
 def put(plan: Plan, missing: Missing, home: Home, options: Options, report: Reporter) -> Outcome:
@@ -80,6 +82,8 @@ def _switch(change: recovery.Change, plan: Plan) -> HealthReport:
 def _record(plan: Plan, release: Release, found: HealthReport, home: Home) -> Release:
     healthy = ledger.mark(home, release, "healthy", health=found)
     ledger.make_current(home, healthy)
+    if plan.runtime == "compose" and plan.health.metrics_path is not None:
+        ledger.ensure_password(home, plan.name, PASSWORD_FILE, plan.container_user)  # of Grafana, where it watches
     if plan.image.image_id is not None:
         ledger.add_verified(home, verified(plan, healthy, found))
     ledger.audit(home, "up", plan.name, healthy.number, "healthy")

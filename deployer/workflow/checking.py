@@ -8,7 +8,7 @@ from deployer.errors import BadInputError, PreconditionError, VerificationError
 from deployer.health import CapabilityResult, CheckReport, Target
 from deployer.paths import Home
 from deployer.types import Adopted
-from deployer.workflow import endpoint, running
+from deployer.workflow import endpoint, gateway, gateway_record, running
 from deployer.workflow.key_file import read_key
 
 __all__ = ["CapabilityResult", "CheckReport", "Target", "broken", "check", "failure", "target"]
@@ -60,7 +60,7 @@ def failure(server: Target, results: Sequence[CapabilityResult]) -> Verification
 
 def _log(server: Target) -> str:
     """Where the engine says more: the log of what is not ours is not here."""
-    if server.name is not None and server.engine is not None:
+    if _has_log(server):
         return f"deployer logs {server.name}"
     with_key = " --key-file FILE" if server.key else ""
     again = server.name or f"--url {server.base_url}{with_key}"
@@ -71,19 +71,28 @@ def _with_key(server: Target) -> str:
     """The command that gives the right key."""
     if server.name is None:
         return f"deployer check --url {server.base_url} --key-file FILE"
-    if server.engine is not None:
+    if _has_log(server):
         return f"deployer logs {server.name}"
     return f"deployer adopt {server.base_url} --name {server.name} --key-file FILE"
 
 
+def _has_log(server: Target) -> bool:
+    """True for what we run: a deployment, or the gateway."""
+    return server.name is not None and (server.engine is not None or server.name == gateway_record.NAME)
+
+
 def _deployed(home: Home, name: str | None, model: str | None, context: int | None) -> Target:
+    if gateway_record.is_gateway(home, endpoint.meant(home, name)):
+        return _gateway(home, model, context)
     record = ledger.adopted(home, endpoint.meant(home, name))
     if record is not None:
         return _adopted(home, record, model, context)
     plan = endpoint.current_plan(home, name)
     found = endpoint.Endpoint.of(plan)
     if not running.is_up(running.state(home, plan)):
-        raise PreconditionError(f"{found.name} is not running", hint=f"bring it up: deployer up {plan.request.model}")
+        raise PreconditionError(
+            f"{found.name} is not running", hint=f"bring it up: {endpoint.up_again(home, found.name)}"
+        )
     return Target(
         base_url=found.base_url,
         key=ledger.read_key(home, found.name),
@@ -92,6 +101,25 @@ def _deployed(home: Home, name: str | None, model: str | None, context: int | No
         name=found.name,
         embedding=plan.request.workload == "embedding",
         engine=catalog.load_engine(plan.engine),
+    )
+
+
+def _gateway(home: Home, model: str | None, context: int | None) -> Target:
+    """The gateway, asked for one of its models: the given one, else the first whose server answers."""
+    made = gateway_record.known(home)
+    if made is None or not gateway.is_there(home):
+        raise PreconditionError("the gateway is not running", hint=f"bring it up: {endpoint.up_gateway(home)}")
+    plans = {name: ledger.known_plan(home, name) for name in made.models}
+    up = [name for name, plan in plans.items() if plan is not None and running.serves(home, plan)]
+    chosen = model or next(iter(up), made.models[0])
+    plan = plans.get(chosen)
+    return Target(
+        base_url=endpoint.Endpoint.of_gateway(made).base_url,
+        key=ledger.read_key(home, made.name),
+        model=chosen,
+        context=context or (None if plan is None else plan.settings.context),
+        name=made.name,
+        embedding=plan is not None and plan.request.workload == "embedding",
     )
 
 

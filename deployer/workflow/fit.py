@@ -11,7 +11,7 @@ from deployer.errors import NoFitError, PreconditionError
 from deployer.paths import Home
 from deployer.types import HostFacts, Request, VerifiedImage
 from deployer.types.fit import FitCell, FitRow, FitTable
-from deployer.workflow import planning
+from deployer.workflow import planning, wishes
 from deployer.workflow.report import Reporter
 
 _Where = tuple[Home, HostFacts, tuple[VerifiedImage, ...], Reporter]
@@ -20,12 +20,13 @@ _Where = tuple[Home, HostFacts, tuple[VerifiedImage, ...], Reporter]
 def table(request: Request, home: Home, *, host_file: Path | None = None) -> FitTable:
     """The table. Raises NoFitError when no engine can run the model here at all, whatever the memory."""
     host, verified = _host(request, home, host_file)
+    wishes.check(request, knowledge := catalog.load_knowledge())
     observations = () if host_file is not None else ledger.observations(home, host.fingerprint or "")
     return fit_table(
         request,
         host,
         planning.resolve_model(request.model, home),
-        catalog.load_knowledge(),
+        knowledge,
         verified=verified,
         observations=observations,
     )

@@ -1,13 +1,14 @@
 """After the gate: what the server really holds, beside the estimate. Nothing here can make an `up` fail."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from deployer import __version__, catalog, facts, health, ledger
 from deployer.errors import DeployerError
 from deployer.paths import Home
+from deployer.render.copies import copy_plans
 from deployer.runtime import Resident, resident
 from deployer.types import (
     DeviceMemory,
@@ -60,10 +61,18 @@ def read(plan: Plan, home: Home, *, alone: bool) -> Readings:
     gpus = {gpu.uuid or "": gpu for gpu in facts.nvidia_gpus(NVML_TIMEOUT_S)} if ours else {}
     lines: list[str] = []
     running.logs(plan, home, tail=LOG_LINES, follow=False, on_line=lines.append)
-    told = health.read_parts(lines, catalog.load_engine(plan.engine).measures)
-    return Readings(
-        main=main, gpus=gpus, parts=health.by_device(told, [_name(device) for device in plan.devices]), alone=alone
-    )
+    return Readings(main=main, gpus=gpus, parts=_parts(plan, lines), alone=alone)
+
+
+def _parts(plan: Plan, lines: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+    """The log's buffers by device of the plan; each copy of a model counts its own GPUs from 0."""
+    measures, found = catalog.load_engine(plan.engine).measures, dict[str, dict[str, int]]()
+    for one, log in zip(copy_plans(plan), health.by_copy(lines, plan.copies), strict=True):
+        told = health.by_device(health.read_parts(log, measures), [_name(device) for device in one.devices])
+        for device, parts in told.items():
+            held = found.setdefault(device, {})
+            held.update({part: held.get(part, 0) + size for part, size in parts.items()})
+    return found
 
 
 def observation(plan: Plan, release: Release, found: HealthReport, readings: Readings) -> Observation:

@@ -9,6 +9,9 @@ from deployer.types import Plan, Release
 from deployer.workflow import running, serving
 from deployer.workflow.report import Reporter
 
+UNPROVED_S = 10.0
+"""What never passed the gate serves nobody whose answer would have to be waited for; and what hangs does not end."""
+
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One change under way: the new release, the one that is meant to serve, and what was running and is stopped."""
@@ -24,7 +27,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 def undo(change: Change, error: BaseException) -> BaseException:
     """Remove the new release, bring the old one back, and return the error that says which of the two happened."""
     plan = ledger.read_plan(change.home, change.release)
-    running.stop(plan, change.home, change.report)
+    running.stop(plan, change.home, change.report, timeout_s=UNPROVED_S)
     interrupted = isinstance(error, (KeyboardInterrupt, InterruptedByUserError))
     reason = "interrupted" if interrupted else str(error) or type(error).__name__
     ledger.mark(change.home, change.release, "failed", message=reason)
@@ -44,7 +47,7 @@ def _restore(change: Change) -> bool:
         serving.serve(plan, previous, change.home, change.options, change.report)
     except DeployerError as error:
         change.report.note(f"release {previous.number} did not come back either: {error.message}")
-        running.stop(plan, change.home, change.report)
+        running.stop(plan, change.home, change.report, timeout_s=UNPROVED_S)
         return False
     return True
 

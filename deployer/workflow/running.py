@@ -1,6 +1,7 @@
 """What runs now: asked of the runtimes, never remembered."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 
@@ -38,9 +39,9 @@ def answers_at(home: Home, found: Endpoint) -> bool:
         return False
 
 
-def stop(plan: Plan, home: Home, report: Reporter) -> bool:
-    """Remove the server of a plan. False when there was none."""
-    return RUNTIMES[plan.runtime](home).stop(plan.name, report.detail, timeout_s=STOP_TIMEOUT_S)
+def stop(plan: Plan, home: Home, report: Reporter, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+    """Remove the server of a plan, which has so long to end its answers. False when there was none."""
+    return RUNTIMES[plan.runtime](home).stop(plan.name, report.detail, timeout_s=timeout_s)
 
 
 def stop_by_name(name: str, home: Home, report: Reporter) -> bool:
@@ -56,14 +57,22 @@ def stop_by_name(name: str, home: Home, report: Reporter) -> bool:
     return stopped
 
 
-def logs(plan: Plan, home: Home, *, tail: int | None, follow: bool, on_line: Callable[[str], None]) -> None:
+def logs(
+    plan: Plan,
+    home: Home,
+    *,
+    tail: int | None,
+    follow: bool,
+    on_line: Callable[[str], None],
+    since: datetime | None = None,
+) -> None:
     """The engine's own log, control characters escaped."""
-    RUNTIMES[plan.runtime](home).logs(plan.name, tail=tail, follow=follow, since=None, on_line=on_line)
+    RUNTIMES[plan.runtime](home).logs(plan.name, tail=tail, follow=follow, since=since, on_line=on_line)
 
 
 def is_up(found: ServerState) -> bool:
     """True while its container or process exists and has not ended."""
-    return found.status in ("running", "starting", "restarting")
+    return found.status in ("running", "degraded", "starting", "restarting")
 
 
 def serves(home: Home, plan: Plan) -> bool:

@@ -7,19 +7,21 @@ import msgspec
 
 from deployer.paths import Home
 from deployer.types import Live, Row
-from deployer.workflow import lifecycle, live
+from deployer.types.several import Overview
+from deployer.workflow import live, overview
 
 
 def watch(
     home: Home, name: str | None, interval_s: float, *, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[tuple[Row, ...]]:
-    """Rows with metrics, at once and then every `interval_s` seconds (later where asking takes longer); never ends."""
+) -> Iterator[Overview]:
+    """Looks with metrics, at once and then every `interval_s` seconds (later where asking takes longer); never ends."""
     before: dict[str, Live | None] = {}
     while True:
         began = time.monotonic()
-        rows = lifecycle.status(home, name, metrics=True)
-        yield tuple(_with_speed(row, before.get(row.name)) for row in rows)
-        before = {row.name: row.live for row in rows}
+        found = overview.look(home, name, metrics=True)
+        rows = tuple(_with_speed(row, before.get(row.name)) for row in found.deployments)
+        yield msgspec.structs.replace(found, deployments=rows)
+        before = {row.name: row.live for row in found.deployments}
         sleep(max(began + interval_s - time.monotonic(), 0.0))
 
 

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,16 @@ def test_a_url_is_told_by_what_it_answers(each_engine: Served) -> None:
     found = health.detect(client, catalog.load_engines())
     assert found is not None
     assert found.engine == each_engine.document["engine"]
+
+
+def test_no_line_of_a_server_that_serves_would_have_ended_the_wait_for_it(each_engine: Served) -> None:
+    from deployer import catalog
+
+    final = [item for item in catalog.load_engine(each_engine.document["engine"]).failures if item.final]
+    lines = each_engine.logs().splitlines()
+    assert final
+    assert len(lines) > 5
+    assert [line for line in lines if any(re.search(item.pattern, line) for item in final)] == []
 
 
 def test_a_server_that_is_not_there_is_said_before_anything_is_checked(deployer: Any, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Clients that others wrote, against all three engines: the `openai` package, and LangChain's ChatOpenAI."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import openai
 import pytest
@@ -11,6 +11,10 @@ from pydantic import BaseModel
 from tests.integration.conftest import Deployer
 from tests.integration.served import CAPITAL, Served
 from tests.integration.three import KEY, MODEL, Embedding
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
 
 pytestmark = [
     pytest.mark.integration,
@@ -159,5 +163,30 @@ def test_an_embedding_server_is_checked_for_what_it_is(embedding_server: Embeddi
     assert document["engine"] == embedding_server.engine
     assert (status["embeddings"], status["key"], status["open paths"]) == ("works", "works", "works"), document
     assert "broken" not in status.values(), document
-    expected = "works" if embedding_server.engine == "llama.cpp" else "not supported"  # 0.7.0 goes on chatting
-    assert {status["chat"], status["streaming"]} == {expected}, document
+    assert {status["chat"], status["streaming"]} == {"not supported"}, document
+
+
+def test_an_embedding_server_is_adopted_and_checked_without_a_chat(
+    embedding_server: Embedding, deployer: Deployer, docker_engine: "docker.DockerClient"
+) -> None:
+    key_file, container = deployer.home / "key", serving_at(docker_engine, embedding_server.url)
+    key_file.write_text(KEY)
+    before = len(container.logs())
+    words = ("adopt", embedding_server.url, "--name", "vectors", "--key-file", str(key_file), "--yes", "--json")
+    document = deployer(*words).ok().json()
+    assert (document["engine"], document["embedding"]) == (embedding_server.engine, True)
+    log = container.logs()[before:].decode()
+    assert "chat" not in log
+    assert "eval time" not in log  # what llama-server writes of every answer
+    checked = deployer("check", "vectors", "--timeout", "600", "--json", timeout_s=700).ok().json()
+    status = {item["name"]: item["status"] for item in checked["checks"]}
+    assert (status["embeddings"], status["chat"]) == ("works", "not supported"), checked
+    assert "eval time" not in container.logs()[before:].decode()
+    test_openai_gets_embeddings(embedding_server)  # it is still there
+
+
+def serving_at(engine: "docker.DockerClient", url: str) -> "Container":
+    """The container that publishes the port of a URL."""
+    port = url.rpartition(":")[2]
+    (found,) = (one for one in engine.containers.list() if f"'{port}'" in str(one.ports))
+    return found

@@ -9,7 +9,7 @@ import pytest
 import deployer
 
 ROOT = Path(deployer.__file__).parent
-FLOORS = ("facts", "models", "catalog", "decide", "render", "images", "ledger", "runtime", "health")
+FLOORS = ("facts", "models", "catalog", "decide", "render", "images", "ledger", "runtime", "health", "bench")
 GROUND = {"types", "errors", "paths", "execution"}
 ALLOWED_ABOVE = {"workflow": set(FLOORS), "cli": {"workflow", "catalog"}}
 PURE = ("decide", "render")

@@ -21,6 +21,8 @@ from tests.unit.health.conftest import Scripted
 def server() -> Iterator[Scripted]:
     scripted = Scripted()
     make_capable(scripted, owner="llamacpp")
+    without = {"error": {"message": "This server does not support embeddings. Start it with `--embeddings`"}}
+    scripted.routes["/v1/embeddings"] = lambda handler: handler.reply(501, without)
     scripted.routes["/metrics"] = lambda handler: handler.reply(401, {})
     yield scripted
     scripted.close()
@@ -50,13 +52,13 @@ def status(document: dict[str, Any]) -> dict[str, str]:
     return {item["name"]: item["status"] for item in document["checks"]}
 
 
-def test_a_server_that_does_everything(server: Scripted, tmp_path: Path) -> None:
+def test_a_server_that_does_everything_but_vectors(server: Scripted, tmp_path: Path) -> None:
     code, stdout, _ = check(server, tmp_path, "--json")
     document = json.loads(stdout)
     assert code == 0
     assert (document["engine"], document["model"], document["context"]) == ("llama.cpp", "demo", 2048)
     assert document["complete"] is True
-    assert [name for name, found in status(document).items() if found != "works"] == ["regex"]
+    assert [name for name, found in status(document).items() if found != "works"] == ["embeddings", "regex"]
     assert {"name", "status", "detail", "seconds"} == set(document["checks"][0])
 
 

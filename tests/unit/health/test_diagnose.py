@@ -16,6 +16,25 @@ def test_the_specific_signature_goes_before_its_wrapper() -> None:
     assert diagnose("exiting due to model loading error", 1, False, SIGNATURES).cause == "the model did not load"
 
 
+@pytest.mark.parametrize(
+    ("log", "evidence"),
+    [
+        (
+            "RuntimeError: earlier\nWorker gave up.\nTraceback:\n [w.py:1] RuntimeError: 3 is not 4\nKeyError: 'x'",
+            "3 is not 4",
+        ),
+        ("Worker gave up.\nand nothing else", "Worker gave up."),
+        ("RuntimeError: Worker gave up. See above", "RuntimeError: Worker gave up. See above"),
+    ],
+)
+def test_the_exception_that_a_final_line_goes_on_to_tell_is_its_evidence(log: str, evidence: str) -> None:
+    final = FailureSignature(pattern="Worker gave up", cause="no start", hint="-", final=True, source="here")
+    found = diagnose(log, None, False, (final,))
+    assert found.cause == "no start"
+    assert found.evidence is not None
+    assert found.evidence.endswith(evidence)
+
+
 def test_a_signature_goes_before_the_words_of_the_exit_status() -> None:
     assert diagnose("failed to allocate buffer for kv cache", 134, False, SIGNATURES).hint == "less context"
 

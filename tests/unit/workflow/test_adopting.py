@@ -155,6 +155,17 @@ def test_a_server_of_vectors_is_one_too(home: Home, server: Scripted) -> None:
     assert adopt(home, server).embedding is True
 
 
+@pytest.mark.parametrize("owner", ["llamacpp", "vllm", "sglang"])
+def test_a_server_that_was_started_for_vectors_is_never_asked_to_chat(
+    owner: str, home: Home, server: Scripted, key_file: Path
+) -> None:
+    server.routes["/v1/models"] = models({"id": "demo", "owned_by": owner})
+    found = adopt(home, server, key_file)
+    assert found.embedding is True
+    assert "/v1/chat/completions" not in [path for path, _, _ in server.requests]
+    assert checking.target(home, "desk", url=None, key_file=None, model=None).embedding is True
+
+
 def test_a_missing_or_wrong_key_is_said(home: Home, server: Scripted, tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="asks for a key") as caught:
         adopt(home, server)

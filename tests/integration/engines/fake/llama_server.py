@@ -19,7 +19,7 @@ from typing import Any
 
 MODES = (
     *("good", "never-ready", "crash-loop", "dies-after-ready", "wrong-model"),
-    *("no-key", "dead-engine", "oom", "slow-load"),
+    *("no-key", "dead-engine", "oom", "slow-load", "hangs"),
 )
 MODE = os.environ.get("FAKE_MODE", "good")
 STARTED = time.monotonic()
@@ -198,9 +198,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--api-key-file", type=Path)
     flags, _ignored = parser.parse_known_args()
-    if MODE == "crash-loop":
+    if MODE in {"crash-loop", "hangs"}:
         log(f"srv    load_model: failed to load model, '{flags.model}'")
         log("srv  llama_server: exiting due to model loading error")
+        if MODE == "hangs":
+            signal.pause()
         sys.exit(3)
     if MODE == "oom":
         allocate_until_killed()
