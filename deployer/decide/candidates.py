@@ -1,5 +1,6 @@
 """Engine x image x variant x device set: everything that could be tried, before any rule."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -23,7 +24,7 @@ TINY_MIB = 3072
 """A card below this is a display adapter, not a place for a model."""
 
 
-class Device(msgspec.Struct, frozen=True):
+class Device(msgspec.Struct, frozen=True, cache_hash=True):
     """A GPU that may be used, and what is known of it by name."""
 
     gpu: Gpu
@@ -34,10 +35,14 @@ def has_tensor_cores(device: Device) -> bool:
     """Whether an NVIDIA GPU multiplies matrices in hardware: from 7.0 on, but for Turing's smallest chips."""
     if device.known is not None and device.known.tensor_cores is not None:
         return device.known.tensor_cores
+    if device.gpu.compute_capability == _TURING and _SMALL_TURING.search(device.gpu.name or ""):
+        return False
     return capability(device.gpu.compute_capability or "") >= _TENSOR_CORES
 
 
-_TENSOR_CORES = (7, 0)
+_TENSOR_CORES, _TURING = (7, 0), "7.5"
+_SMALL_TURING = re.compile(r"\b(GTX 16\d\d|MX[45]\d\d|T\d{3,4}|CMP 30HX)\b")
+"""Names of Turing's smallest chips, TU116 and TU117 (NVIDIA Turing architecture white paper)."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

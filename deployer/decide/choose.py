@@ -6,20 +6,21 @@ import msgspec
 
 from deployer.decide import rules, rules_image
 from deployer.decide.candidates import Candidate, Device, usable_devices
+from deployer.decide.copies import most_apart
 from deployer.decide.corrected_sizing import formula_speed
-from deployer.decide.device_sets import DeviceSet, asked_sets, device_sets, same_kind, splits
+from deployer.decide.device_sets import DeviceSet, asked_sets, device_sets, same_kind
 from deployer.decide.host import by_name
-from deployer.decide.refusal import crawl_sentence, shortage_sentence
-from deployer.decide.score import Option, Qualities, score, total
+from deployer.decide.refusal import crawl_sentence, disk_sentence, shortage_sentence
+from deployer.decide.score import Option, Qualities, Scores, total
 from deployer.decide.settings import Shortage
 from deployer.decide.sizes import Sizes
 from deployer.decide.source import ImageSource, image_source, replaced
+from deployer.decide.tried import Tried
 from deployer.decide.weights import Weights, weights_of
 from deployer.types import (
     Advisory,
     EngineProfile,
     HostFacts,
-    ImageProfile,
     Knowledge,
     ModelSpec,
     ModelVariant,
@@ -124,10 +125,8 @@ def consider(
         request, host, model, verified, unavailable, knowledge.advisories, devices, weights, {}, [], sizes
     )
     options = [option for engine in knowledge.engines for option in _try_engine(replaced(engine, request), question)]
-    ranked = [
-        Ranked(option, parts := score(option, known, request, wsl=bool(host.os.wsl)), total(parts))
-        for option in options
-    ]
+    scores = Scores(known, request, wsl=bool(host.os.wsl))
+    ranked = [Ranked(option, parts := scores.of(option), total(parts)) for option in options]
     ordered = sorted(ranked, key=lambda item: (-item.total, item.option.sizing.weights.layout.total_bytes))
     said = (*warnings, *rules_image.vulnerable_parts(host, knowledge.advisories))
     return Considered(tuple(ordered), tuple(question.rejected), tuple(question.near), said, devices)
@@ -149,65 +148,20 @@ def _try_engine(engine: EngineProfile, question: _Question) -> Iterator[Option]:
     variants = []
     for variant, weights in zip(question.model.variants, question.weights, strict=True):
         refused = question.refusal(rules.VARIANT_RULES, msgspec.structs.replace(usual, variant=variant))
+        if refused is None and (full := disk_sentence(variant, weights.layout.total_bytes, question.host)) is not None:
+            refused = (rules.DISK_RULE, full)
         if refused is None:
             variants.append((variant, weights))
         else:
             question.reject(engine, ANY_IMAGE, variant.quantization, refused)
     for image in engine.images:
         placements = list(_try_image(msgspec.structs.replace(usual, image=image), question))
-        tried = _Tried(image, [placed for placed, _ in placements])
+        tried = Tried(image, [placed for placed, _ in placements], question.request)
         for placed, source in placements:
             for variant, weights in variants:
                 candidate = msgspec.structs.replace(placed, variant=variant)
                 if not tried.pointless(candidate, weights):
                     yield from tried.noted(candidate, list(_try_candidate(candidate, source, weights, question)))
-
-
-class _Tried:
-    """What was tried with one image, so that sets of GPUs that can only be worse are not sized."""
-
-    def __init__(self, image: ImageProfile, placements: Sequence[Candidate]) -> None:
-        self.enough: dict[ModelVariant, list[set[int]]] = {}
-        self.too_small: set[tuple[ModelVariant, int]] = set()
-        self.largest = max((_free_mib(placed) for placed in placements), default=0)
-        self.ready = image.dockerfile is None
-
-    def pointless(self, candidate: Candidate, weights: Weights) -> bool:
-        """True where fewer GPUs gave all, one copy did not fit, or more GPUs would hold more of the layers."""
-        used, variant = _indexes(candidate), candidate.variant
-        if any(smaller < used for smaller in self.enough.get(variant, ())):
-            return True
-        if candidate.data_parallel > 1 and (variant, candidate.tensor_parallel) in self.too_small:
-            return True
-        free, needed = _free_mib(candidate), weights.layout.total_bytes / _MIB
-        return bool(used) and self.ready and "layer" in splits(candidate.engine) and free < min(needed, self.largest)
-
-    def noted(self, candidate: Candidate, found: list[Option]) -> list[Option]:
-        """The options again, remembered for `pointless`."""
-        if "layer" in splits(candidate.engine) and self.ready and any(_whole(option) for option in found):
-            self.enough.setdefault(candidate.variant, []).append(_indexes(candidate))
-        if not found and candidate.pipeline_parallel == 1:
-            self.too_small.add((candidate.variant, candidate.tensor_parallel))
-        return found
-
-
-_MIB = 1024 * 1024
-
-
-def _indexes(candidate: Candidate) -> set[int]:
-    return {device.gpu.index for device in candidate.devices}
-
-
-def _free_mib(candidate: Candidate) -> int:
-    """Free memory of the GPUs together; endless where it is not known of one."""
-    known = [device.gpu.memory_free_mib for device in candidate.devices]
-    return sum(size if size is not None else _MIB for size in known)
-
-
-def _whole(option: Option) -> bool:
-    """True where nothing was given up: with a layer split, more GPUs would only make it slower."""
-    sizing = option.sizing
-    return not sizing.offer.steps_down and sizing.offloaded == sizing.layers and not sizing.settings.cpu_moe_layers
 
 
 def _try_image(image: Candidate, question: _Question) -> Iterator[tuple[Candidate, ImageSource]]:
@@ -230,7 +184,10 @@ def _try_image(image: Candidate, question: _Question) -> Iterator[tuple[Candidat
 
 
 def _sets_for(image: Candidate, question: _Question) -> Iterable[DeviceSet]:
-    """Device sets that pass the rules; an odd GPU is refused by itself and left out of every set."""
+    """Device sets that pass the rules; an odd GPU is refused by itself and left out of every set.
+
+    So rules about devices are not asked again of sets: each refuses a set for one of its GPUs.
+    """
     asked = question.request.gpus is not None
     whole = tuple(DeviceSet((device,)) for device in question.devices)
     if image.on_cpu:
@@ -242,12 +199,13 @@ def _sets_for(image: Candidate, question: _Question) -> Iterable[DeviceSet]:
     on_usable = msgspec.structs.replace(image, devices=tuple(usable))
     if not passed or question.refused(rules.SAFETY_RULES, on_usable):
         return ()
-    engine, architecture, users = image.engine, question.model.architecture, question.request.users
+    engine, architecture = image.engine, question.model.architecture
+    most = {"users": question.request.users, "apart": most_apart(on_usable, question.request)}
     if asked or image.on_cpu:
-        asked_for = [way for one in passed for way in asked_sets(one.devices, engine, architecture, users=users)]
+        asked_for = [way for one in passed for way in asked_sets(one.devices, engine, architecture, **most)]
         return _passing(image, asked_for, rules.SET_RULES, question)
-    sets = device_sets(usable, engine, architecture, users=users)
-    return _passing(image, sets, (*rules.DEVICE_RULES, *rules.SET_RULES), question)
+    sets = device_sets(usable, engine, architecture, **most)
+    return _passing(image, sets, rules.SET_RULES, question)
 
 
 def _passing(

@@ -37,6 +37,7 @@ def learned_of(candidate: Candidate, model: ModelSpec, observations: Sequence[Ob
         architecture=model.architecture.name,
         quantization=candidate.variant.quantization,
         parameters=model.parameters,
+        copies=candidate.data_parallel,
     )
     return Learned(tuple(observations), subject, correction.learn(observations, subject))
 
@@ -88,6 +89,8 @@ def estimate_speed(
 
 def formula_speed(corrected: SpeedEstimate) -> SpeedEstimate:
     """The formula's own numbers: one slow hour of a busy machine refuses nothing."""
+    if corrected.factor == corrected.prompt_factor == 1:
+        return corrected
     return msgspec.structs.replace(
         corrected,
         prompt_tokens_per_s=_times(corrected.prompt_tokens_per_s, 1 / corrected.prompt_factor),

@@ -2,27 +2,28 @@
 
 It is that of vLLM, SGLang, TGI and TensorRT-LLM. The engine takes a part of each GPU and gives what weights and work
 leave to the pool. So the plan sets that part from the memory that is free, and promises only what the pool holds:
-every slot with its whole context. The rules are in `paged_weights`, `paged_layers`, `paged_pool`, `paged_work` and
-`paged_share`.
+every slot with its whole context. The rules are in `paged_server`, `paged_weights`, `paged_layers`, `paged_pool`,
+`paged_work` and `paged_share`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from deployer.decide.candidates import Candidate
+from deployer.decide.candidates import Candidate, Device
 from deployer.decide.memory import MIB, margin_mib
-from deployer.decide.paged_layers import kv_types, layers_of
-from deployer.decide.paged_pool import Pool, pool
+from deployer.decide.paged_layers import conversation_bytes, kv_types, stage_pool
+from deployer.decide.paged_pool import Pool
+from deployer.decide.paged_server import Server, make_server
 from deployer.decide.paged_share import Share, card, share
-from deployer.decide.paged_weights import rank_bytes, stage_layers
 from deployer.decide.paged_work import RANK_MIB, Work, communication_mib, on_processor, process_mib, work
 from deployer.decide.rules_quantization import weakest
 from deployer.decide.settings import Offer, Shortage, Sizing, host_available_mib, threads, wanted_offers, worst
 from deployer.decide.version import capability
 from deployer.decide.weights import Weights
-from deployer.types import Architecture, DeviceMemory, HostFacts, MemoryPlan, ModelSpec, Request, Settings
+from deployer.types import DeviceMemory, HostFacts, MemoryPlan, ModelSpec, Request, Settings
 
 BATCH_TOKENS = ((140_000, 8192), (60_000, 8192), (35_000, 4096), (0, 2048))
 """Tokens computed at once by a GPU's total MiB: vLLM's and SGLang's defaults (engines.md of both: 2048 to 8192)."""
@@ -31,27 +32,14 @@ GIB_MIB = 1024
 _BF16 = (8, 0)
 
 
-class Server(msgspec.Struct, frozen=True):
-    """One engine on its devices. By pipeline stage: layers (from, to), and MiB of weights on each rank."""
+class Need(NamedTuple):
+    """What follows from slots and batch alone: by pipeline stage what a rank needs to work, and the engine's part.
 
-    candidate: Candidate
-    architecture: Architecture
-    weights: Weights
-    ranges: tuple[tuple[int, int], ...]
-    weights_mib: tuple[int, ...]
+    `share` is None without GPUs, and where the memory of one is unknown.
+    """
 
-    @property
-    def engine(self) -> str:
-        """The engine's name, by which its rules differ."""
-        return self.candidate.engine.engine
-
-    def slots(self, offer: Offer) -> int:
-        """Slots of one copy of the model."""
-        return math.ceil(offer.slots / self.candidate.data_parallel)
-
-    def stage(self, place: int) -> int:
-        """Pipeline stage of a device: copy by copy, and in each stage by stage."""
-        return place // self.candidate.tensor_parallel % self.candidate.pipeline_parallel
+    works: tuple[Work, ...]
+    share: Share | None
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -71,20 +59,14 @@ def size(
     server = make_server(candidate, architecture, weights)
     every = wanted_offers(candidate, host, architecture, request, kv_types(candidate, architecture))
     batches = batch_tokens(candidate)
-    smallest = _fit(server, host, every[-1], batches[-1], _share(server, every[-1], batches[-1]))
-    if not smallest.memory.fits:
-        return Shortage(worst(smallest.memory.devices), every[-1])
-    found = next(_fitting(server, host, every, batches), smallest)
+    tried = _tried(server, host, every, batches)
+    found = next(tried)
+    if found is None:
+        smallest = _fit(server, host, every[-1], batches[-1], _need(server, every[-1], batches[-1]))
+        if not smallest.memory.fits:
+            return Shortage(worst(smallest.memory.devices), every[-1])
+        found = next((fit for fit in tried if fit is not None), smallest)
     return (_sizing(server, host, model, found),)
-
-
-def make_server(candidate: Candidate, architecture: Architecture, weights: Weights) -> Server:
-    """Divide layers and weights by stage and rank."""
-    stages, ranks = candidate.pipeline_parallel, candidate.tensor_parallel
-    counts = stage_layers(architecture.layers, stages)
-    ranges = tuple((sum(counts[:stage]), sum(counts[: stage + 1])) for stage in range(stages))
-    sizes = (rank_bytes(architecture, weights, ranks=ranks, stages=stages, stage=stage) for stage in range(stages))
-    return Server(candidate, architecture, weights, ranges, tuple(math.ceil(item / MIB) for item in sizes))
 
 
 def batch_tokens(candidate: Candidate) -> tuple[int, ...]:
@@ -105,83 +87,96 @@ def dtype(candidate: Candidate) -> str:
     return "float16" if capability(device.gpu.compute_capability or "") < _BF16 else "auto"
 
 
-def _fitting(server: Server, host: HostFacts, every: tuple[Offer, ...], batches: tuple[int, ...]) -> Iterator[Fit]:
-    """Offers that fit, the best first. What a card leaves for the pool follows from slots and batch alone."""
-    shares: dict[tuple[int, int], Share | None] = {}
+def _tried(server: Server, host: HostFacts, every: Sequence[Offer], batches: Sequence[int]) -> Iterator[Fit | None]:
+    """Each offer, the best first, with the best batch that fits: None where none does.
+
+    A smaller batch leaves more to the pool, so that what does not hold with the smallest one holds with none.
+    """
+    needs: dict[tuple[int, int], Need] = {}
+
+    def holds(offer: Offer, batch: int) -> bool:
+        key = (offer.slots, batch)
+        if key not in needs:
+            needs[key] = _need(server, offer, batch)
+        given = needs[key].share
+        return given is None or _holds(server, offer, batch, given)
+
     for offer in every:
-        for batch in batches:
-            key = (offer.slots, batch)
-            if key not in shares:
-                shares[key] = _share(server, offer, batch)
-            given = shares[key]
-            if given is None or _holds(server, offer, batch, given):
-                fit = _fit(server, host, offer, batch, given)
-                if fit.memory.fits:
-                    yield fit
+        held = (batch for batch in batches if holds(offer, batch)) if holds(offer, batches[-1]) else ()
+        fits = (_fit(server, host, offer, batch, needs[offer.slots, batch]) for batch in held)
+        yield next((fit for fit in fits if fit.memory.fits), None)
 
 
 def _holds(server: Server, offer: Offer, batch: int, given: Share) -> bool:
-    return all(
-        _pool(server, server.stage(place), offer, batch).needed(server.slots(offer)) <= room * MIB
-        for place, room in enumerate(given.pools)
-    )
+    needed = [pool.needed(server.slots(offer)) for pool in _pools(server, offer, batch)]
+    return all(needed[stage] <= room * MIB for stage, room in zip(server.stages, given.pools, strict=True))
 
 
-def _pool(server: Server, stage: int, offer: Offer, batch: int) -> Pool:
-    candidate, (start, end) = server.candidate, server.ranges[stage]
-    kept = layers_of(server.architecture, server.engine, ranks=candidate.tensor_parallel, kv_type=offer.kv_type)
-    stages = candidate.pipeline_parallel
-    return pool(server.engine, kept[start:end], context=offer.context, batch=batch, stages=stages)
+def _pools(server: Server, offer: Offer, batch: int) -> tuple[Pool, ...]:
+    """By pipeline stage, the pool of each rank."""
+    shape, asked = (server.candidate.tensor_parallel, len(server.ranges)), (offer.kv_type, offer.context, batch)
+    return tuple(stage_pool(server.architecture, server.engine, layers, shape, asked) for layers in server.ranges)
 
 
-def _work(server: Server, stage: int, offer: Offer, batch: int) -> Work:
-    """What a rank needs beside weights and pool. Copies of the model do not talk to each other."""
+def _work(server: Server, layers: int, offer: Offer, batch: int) -> Work:
+    """What a rank with so many layers needs beside weights and pool. Copies of the model do not talk to each other."""
     candidate, slots = server.candidate, server.slots(offer)
     if not candidate.devices:
         return on_processor(server.architecture, server.engine, batch=batch, slots=slots)
-    start, end = server.ranges[stage]
-    ranks, layers = candidate.tensor_parallel, end - start
+    ranks = candidate.tensor_parallel
     alone = work(server.architecture, server.engine, batch=batch, slots=slots, ranks=ranks, layers=layers)
     together = candidate.devices[: len(candidate.devices) // candidate.data_parallel]
     return msgspec.structs.replace(alone, beside_mib=alone.beside_mib + communication_mib(together))
 
 
-def _share(server: Server, offer: Offer, batch: int) -> Share | None:
-    """The engine's part of the GPUs; None without GPUs, and where the memory of one is unknown."""
-    works = [_work(server, stage, offer, batch) for stage in range(len(server.ranges))]
-    cards = []
-    for place, device in enumerate(server.candidate.devices):
-        stage = server.stage(place)
-        found = card(device, server.weights_mib[stage], works[stage], server.weights.basis)
-        if found is None:
-            return None
-        cards.append(found)
-    return share(server.engine, cards) if cards else None
+def _need(server: Server, offer: Offer, batch: int) -> Need:
+    works = tuple(_work(server, end - start, offer, batch) for start, end in server.ranges)
+    cards = [
+        card(device, server.weights_mib[stage], works[stage], server.weights.basis, _beside_mib(server, device))
+        for stage, device in zip(server.stages, server.candidate.devices, strict=True)
+    ]
+    known = [item for item in cards if item is not None]
+    return Need(works, share(server.engine, known) if known and len(known) == len(cards) else None)
 
 
-def _fit(server: Server, host: HostFacts, offer: Offer, batch: int, given: Share | None) -> Fit:
-    available = host_available_mib(host)
+def _main(server: Server, available: int | None) -> DeviceMemory:
+    """What the server's own processes need of main memory."""
+    process = Work(0, 0, process_mib(server.engine) + RANK_MIB * (len(server.candidate.devices) - 1))
+    return _device("host", server, (0, 0), process, available)
+
+
+def _beside_mib(server: Server, device: Device) -> int:
+    """The same with its margin, where GPU and processor share a memory: the engine's part has to leave so much."""
+    if not device.gpu.unified_memory:
+        return 0
+    main = _main(server, None)
+    return main.total_mib + main.margin_mib
+
+
+def _fit(server: Server, host: HostFacts, offer: Offer, batch: int, need: Need) -> Fit:
+    available, pools = host_available_mib(host), _pools(server, offer, batch)
     if not server.candidate.devices:
-        return Fit(offer, batch, _on_host(server, offer, batch, available), None)
-    places = range(len(server.candidate.devices))
-    gpus = [_on_gpu(server, place, offer, batch, None if given is None else given.pools[place]) for place in places]
+        return Fit(offer, batch, _on_host(server, offer, pools[0], need.works[0], available), None)
+    wanted = [math.ceil(pool.needed(server.slots(offer)) / MIB) for pool in pools]
+    rooms = [None] * len(server.stages) if need.share is None else need.share.pools
+    gpus = [
+        _on_gpu(server, device, stage, (need.works[stage], wanted[stage]), room)
+        for device, stage, room in zip(server.candidate.devices, server.stages, rooms, strict=True)
+    ]
     pairs = zip(gpus, server.candidate.devices, strict=True)
     shared = sum(gpu.total_mib + gpu.margin_mib for gpu, device in pairs if device.gpu.unified_memory)
-    process = Work(0, 0, process_mib(server.engine) + RANK_MIB * (len(gpus) - 1))
-    left = None if available is None else max(available - shared, 0)
-    main = _device("host", server, (0, 0), process, left)
-    held = [(_pool(server, server.stage(place), offer, batch), gpus[place].kv_cache_mib) for place in places]
+    main = _main(server, None if available is None else max(available - shared, 0))
+    held = {(pools[stage], gpu.kv_cache_mib) for stage, gpu in zip(server.stages, gpus, strict=True)}
     memory = _told(MemoryPlan(devices=(*gpus, main)), held)
-    return Fit(offer, batch, memory, None if given is None else given.fraction)
+    return Fit(offer, batch, memory, None if need.share is None else need.share.fraction)
 
 
-def _on_host(server: Server, offer: Offer, batch: int, available: int | None) -> MemoryPlan:
+def _on_host(server: Server, offer: Offer, pool: Pool, needs: Work, available: int | None) -> MemoryPlan:
     """Everything in main memory. vLLM is told its pool in whole GiB (`VLLM_CPU_KVCACHE_SPACE`), SGLang in tokens."""
-    kept = _pool(server, 0, offer, batch)
-    mib = math.ceil(kept.needed(offer.slots) / MIB)
+    mib = math.ceil(pool.needed(offer.slots) / MIB)
     mib = math.ceil(mib / GIB_MIB) * GIB_MIB if server.engine == "vllm" else mib
-    made = _device("host", server, (server.weights_mib[0], mib), _work(server, 0, offer, batch), available)
-    plan = _told(MemoryPlan(devices=(made,)), [(kept, mib)])
+    made = _device("host", server, (server.weights_mib[0], mib), needs, available)
+    plan = _told(MemoryPlan(devices=(made,)), {(pool, mib)})
     if server.engine != "sglang":
         return plan
     return msgspec.structs.replace(
@@ -189,13 +184,13 @@ def _on_host(server: Server, offer: Offer, batch: int, available: int | None) ->
     )
 
 
-def _on_gpu(server: Server, place: int, offer: Offer, batch: int, room: int | None) -> DeviceMemory:
-    """The pool is all that the engine's part leaves, and at least what the offer promises, which then may not fit."""
-    device, stage = server.candidate.devices[place], server.stage(place)
-    needs, kept = _work(server, stage, offer, batch), _pool(server, stage, offer, batch)
+def _on_gpu(server: Server, device: Device, stage: int, needed: tuple[Work, int], room: int | None) -> DeviceMemory:
+    """The pool is all that the engine's part leaves, and at least what the offer promises, which then may not fit.
+
+    `needed`: to work, and MiB of the pool that the offer promises.
+    """
+    (needs, wanted), weights = needed, server.weights_mib[stage]
     name, free = device.gpu.uuid or f"gpu{device.gpu.index}", device.gpu.memory_free_mib
-    wanted = math.ceil(kept.needed(server.slots(offer)) / MIB)
-    weights = server.weights_mib[stage]
     made = _device(name, server, (weights, wanted if room is None else max(wanted, room)), needs, free)
     if room is None or room >= wanted:
         return made
@@ -219,7 +214,7 @@ def _device(name: str, server: Server, parts: tuple[int, int], needs: Work, avai
     )
 
 
-def _told(plan: MemoryPlan, held: list[tuple[Pool, int]]) -> MemoryPlan:
+def _told(plan: MemoryPlan, held: Collection[tuple[Pool, int]]) -> MemoryPlan:
     """The plan with what the smallest pool of one copy holds, as the engine's log will say it."""
     tokens = min(kept.tokens(mib * MIB) for kept, mib in held)
     most = min(kept.concurrency(mib * MIB) for kept, mib in held)
@@ -257,7 +252,13 @@ def _sizing(server: Server, host: HostFacts, model: ModelSpec, fit: Fit) -> Sizi
         weights=server.weights,
         memory=fit.memory,
         counts=_counts(server),
-        kv_bytes=_conversation(server, offer, fit.batch),
+        kv_bytes=conversation_bytes(
+            *(server.architecture, server.engine),
+            ranks=server.candidate.tensor_parallel,
+            kv_type=offer.kv_type,
+            context=offer.context,
+            batch=fit.batch,
+        ),
         context_total=offer.context * server.slots(offer),
     )
 
@@ -266,14 +267,4 @@ def _counts(server: Server) -> tuple[int, ...]:
     """Layers of each GPU: all of them, or those of its stage; the output is one more, on the last stage."""
     last = len(server.ranges) - 1
     of_stage = [end - start + (stage == last) for stage, (start, end) in enumerate(server.ranges)]
-    return tuple(of_stage[server.stage(place)] for place in range(len(server.candidate.devices)))
-
-
-def _conversation(server: Server, offer: Offer, batch: int) -> tuple[int, ...]:
-    """Bytes that one full conversation keeps in each layer, on one rank."""
-    ranks = server.candidate.tensor_parallel
-    return tuple(
-        layer.state_bytes
-        + layer.token_bytes * (min(offer.context, layer.window + batch) if layer.window else offer.context)
-        for layer in layers_of(server.architecture, server.engine, ranks=ranks, kv_type=offer.kv_type)
-    )
+    return tuple(of_stage[stage] for stage in server.stages)

@@ -12,15 +12,18 @@ import msgspec
 from deployer.decide import rules
 from deployer.decide.candidates import Candidate, describe
 from deployer.decide.choose import ANY_IMAGE, Considered, consider
+from deployer.decide.copies import copies
 from deployer.decide.device_sets import same_kind
 from deployer.decide.host import complete
 from deployer.decide.no_fit import no_fit
 from deployer.decide.plan import check_request
+from deployer.decide.purpose import settled
 from deployer.decide.room import LARGEST, Contender, Room
 from deployer.decide.score import image_points
 from deployer.decide.settings import DEFAULT_CONTEXT, waiting, wanted_slots
 from deployer.decide.weights import Weights
 from deployer.types import (
+    DiskFacts,
     EngineProfile,
     HostFacts,
     Knowledge,
@@ -63,7 +66,8 @@ def fit_table(
     the one of the bar. Raises BadInputError like make_plan, NoFitError when no engine could run the model at all.
     """
     check_request(request, model, knowledge)
-    known, guesses = complete(host, knowledge.gpus)
+    request = settled(request, model)
+    known, guesses = complete(msgspec.structs.replace(host, disk=DiskFacts()), knowledge.gpus)
     contexts = columns(request, model)
     largest = msgspec.structs.replace(request, context=max(contexts))
 
@@ -136,12 +140,18 @@ def asked_context(request: Request, model: ModelSpec) -> int:
 
 
 def _contenders(considered: Considered) -> Iterator[Contender]:
-    """All that passed the rules: what fits at the largest context, and what only lacked memory."""
+    """All that passed the rules: what fits at the largest context, and what only lacked memory.
+
+    Copies that are servers of their own are left out: what fits one is the row of its GPUs.
+    """
     for ranked in considered.ranked:
         option = ranked.option
+        if copies(option.candidate) > 1:
+            continue
         yield Contender(option.candidate, option.sizing.weights, option.source.entry is not None)
     for near in considered.near:
-        yield Contender(near.candidate, near.weights)
+        if copies(near.candidate) == 1:
+            yield Contender(near.candidate, near.weights)
 
 
 def _shapes(found: Sequence[Contender], considered: Considered) -> list[_Shape]:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import msgspec
 
 from deployer.decide.llama import DeviceBuffers, LlamaSettings, buffers
+from deployer.decide.llama.buffers import Kept, kept_sums
 from deployer.decide.llama.cache import kv_bytes, states
-from deployer.decide.llama.settings import PADDING
+from deployer.decide.llama.settings import Where, padded
 from deployer.decide.llama.traits import VERIFIED
 from deployer.decide.weights import Basis, Weights
-from deployer.types import Accelerator, Architecture, DeviceMemory, Projector
+from deployer.types import Architecture, DeviceMemory, Projector
 
 MIB = 1024 * 1024
 
@@ -26,7 +27,7 @@ UNVERIFIED_MARGIN = (128, 0.02)
 """Kept free beside that, for an architecture that was not compared with a real server."""
 
 
-class Load(msgspec.Struct, frozen=True):
+class Load(msgspec.Struct, frozen=True, cache_hash=True):
     """What is to be served, wherever its layers go; made by `make_load`. `settings` name no GPU yet."""
 
     architecture: Architecture
@@ -39,6 +40,15 @@ class Load(msgspec.Struct, frozen=True):
         return _kept(self.architecture, self.settings)
 
     @property
+    def conversation_bytes(self) -> tuple[int, ...]:
+        """Bytes of the cache and the states of each layer, for one slot."""
+        return _conversation(self.architecture, self.settings)
+
+    def sums(self, expert_layers: int = 0) -> Kept:
+        """Running sums of what the items keep, with the experts of the first `expert_layers` in main memory."""
+        return kept_sums(self.architecture, self.weights.layout, self.settings, expert_layers)
+
+    @property
     def layers(self) -> int:
         """Repeating layers, those included that only draft."""
         return len(self.weights.layout.layer_bytes)
@@ -48,17 +58,22 @@ class Load(msgspec.Struct, frozen=True):
         """Whether the buffers of this architecture were compared with those of a real server."""
         return self.architecture.name in VERIFIED
 
-    def placed(self, counts: Sequence[int], accelerator: Accelerator, expert_layers: int = 0) -> LlamaSettings:
-        """The settings with `counts` layers on each GPU, the experts of the first `expert_layers` in main memory."""
-        return msgspec.structs.replace(
-            self.settings, gpu_layers=tuple(counts), accelerator=accelerator, cpu_moe_layers=expert_layers
-        )
-
 
 @functools.lru_cache(maxsize=1024)
 def _kept(architecture: Architecture, settings: LlamaSettings) -> tuple[int, ...]:
     held = states(architecture, settings.slots, settings.draft_tokens)
     return tuple(kv + state for kv, state in zip(kv_bytes(architecture, settings), held, strict=True))
+
+
+@functools.lru_cache(maxsize=1024)
+def _conversation(architecture: Architecture, settings: LlamaSettings) -> tuple[int, ...]:
+    return tuple(size // settings.slots for size in _kept(architecture, settings))
+
+
+def conversations_bytes(architecture: Architecture, context: int, slots: int, kv_type: str, micro_batch: int) -> int:
+    """Bytes of the caches and the states of all layers, for all slots together."""
+    settings = _settings(context=context, slots=slots, kv_type=kv_type, micro_batch=micro_batch)
+    return sum(_kept(architecture, settings))
 
 
 def make_load(
@@ -74,8 +89,31 @@ def make_load(
     projector: Projector | None = None,
 ) -> Load:
     """Serving `slots` conversations of `context` tokens, each with cells of its own, padded to 256."""
-    settings = LlamaSettings(
-        context_total=math.ceil(context / PADDING) * PADDING * slots,
+    settings = _settings(
+        context=context,
+        slots=slots,
+        kv_type=kv_type,
+        micro_batch=micro_batch,
+        embedding=embedding,
+        gpu_reserve_mib=gpu_reserve_mib,
+        projector=projector,
+    )
+    return Load(architecture, weights, settings)
+
+
+@functools.lru_cache(maxsize=1024)
+def _settings(
+    *,
+    context: int,
+    slots: int,
+    kv_type: str,
+    micro_batch: int,
+    embedding: bool = False,
+    gpu_reserve_mib: int = 0,
+    projector: Projector | None = None,
+) -> LlamaSettings:
+    return LlamaSettings(
+        context_total=padded(context) * slots,
         slots=slots,
         micro_batch=micro_batch,
         kv_type_k=kv_type,
@@ -85,27 +123,24 @@ def make_load(
         gpu_reserve_mib=gpu_reserve_mib,
         projector=projector,
     )
-    return Load(architecture, weights, settings)
 
 
-def memory_of(load: Load, settings: LlamaSettings, names: Sequence[tuple[str, int | None]]) -> tuple[DeviceMemory, ...]:
+def memory_of(load: Load, where: Where, names: Sequence[tuple[str, int | None]]) -> tuple[DeviceMemory, ...]:
     """Estimates for the GPUs of `names` (with what each has free, in MiB) and, last, for main memory."""
-    made = buffers(load.architecture, load.weights.layout, settings)
-    every = (*made.gpus, made.host)
-    return tuple(
-        device_memory(name, part, load=load, available_mib=available)
-        for (name, available), part in zip(names, every, strict=True)
-    )
+    made = buffers(load.architecture, load.weights.layout, load.settings, where)
+    margin = margin_parts(load.weights.basis, verified=load.verified)
+    every = zip(names, (*made.gpus, made.host), strict=True)
+    return tuple([device_memory(name, part, margin, available) for (name, available), part in every])
 
 
-def device_memory(name: str, made: DeviceBuffers, *, load: Load, available_mib: int | None) -> DeviceMemory:
-    """The parts in whole MiB, rounded up, their sum and its margin. The output buffer counts as work.
+def device_memory(name: str, made: DeviceBuffers, margin: tuple[int, float], available_mib: int | None) -> DeviceMemory:
+    """The parts in whole MiB, rounded up, their sum and its `margin`. The output buffer counts as work.
 
     A projector counts as overhead: the log's buffers and `llama-fit-params` tell nothing of it.
     """
-    sizes = (made.weights, made.kv + made.state, made.compute + made.output, made.overhead + made.projector)
-    weights, kept, compute, overhead = (math.ceil(size / MIB) for size in sizes)
-    total = weights + kept + compute + overhead
+    weights, kept = -(-made.weights // MIB), -(-(made.kv + made.state) // MIB)
+    compute, overhead = -(-(made.compute + made.output) // MIB), -(-(made.overhead + made.projector) // MIB)
+    total, (fixed, part) = weights + kept + compute + overhead, margin
     return DeviceMemory(
         device=name,
         weights_mib=weights,
@@ -113,7 +148,7 @@ def device_memory(name: str, made: DeviceBuffers, *, load: Load, available_mib: 
         compute_mib=compute,
         overhead_mib=overhead,
         total_mib=total,
-        margin_mib=margin_mib(total, load.weights.basis, verified=load.verified),
+        margin_mib=fixed + math.ceil(total * part),
         available_mib=available_mib,
     )
 

@@ -7,7 +7,7 @@ SGLang 0.5.23 srt/model_executor/pool_configurator.py, srt/configs (states); whi
 import functools
 
 from deployer.decide.candidates import Candidate
-from deployer.decide.paged_pool import Layer
+from deployer.decide.paged_pool import Layer, Pool, pool
 from deployer.decide.rules_quantization import weakest
 from deployer.decide.version import capability
 from deployer.decide.weights import value_dim
@@ -75,24 +75,58 @@ def layers_of(architecture: Architecture, engine: str, *, ranks: int, kv_type: s
     windows = architecture.windows if some else (0,) * architecture.layers
     silent = architecture.nextn_layers + (architecture.shared_kv_layers if engine == "vllm" else 0)
     beside, keeping = architecture.state_beside_attention, architecture.layers - silent
+    heads = architecture.kv_heads_by_layer or (architecture.kv_heads,) * architecture.layers
+    known: dict[tuple[int, bool, int, int], Layer] = {}
     found = []
     for place, (window, recurrent) in enumerate(zip(windows, architecture.recurrent, strict=True)):
-        row = 0 if recurrent and not beside else int(_row_elements(architecture, ranks, place, window) * size)
-        row += 0 if recurrent else _indexer_bytes(architecture, place)
-        made = Layer(token_bytes=row, window=window if row else 0, state_bytes=state if recurrent or beside else 0)
-        found.append(made if place < keeping else Layer())
+        kind = window, recurrent, heads[place], _indexer_bytes(architecture, place)
+        if kind not in known:
+            row = (
+                0 if recurrent and not beside else int(_row_elements(architecture, ranks, heads[place], window) * size)
+            )
+            row += 0 if recurrent else kind[-1]
+            kept = state if recurrent or beside else 0
+            known[kind] = Layer(token_bytes=row, window=window if row else 0, state_bytes=kept)
+        found.append(known[kind] if place < keeping else Layer())
     return tuple(found)
 
 
-def _row_elements(architecture: Architecture, ranks: int, place: int, window: int) -> int:
+@functools.lru_cache(maxsize=1024)
+def stage_pool(
+    architecture: Architecture,
+    engine: str,
+    layers: tuple[int, int],
+    shape: tuple[int, int],
+    asked: tuple[str, int, int],
+) -> Pool:
+    """The pool of a GPU of one pipeline stage, that of `layers` (from, to).
+
+    `shape`: ranks of a stage, and stages. `asked`: KV type, context, and tokens computed at once.
+    """
+    (ranks, stages), (kv_type, context, batch) = shape, asked
+    kept = layers_of(architecture, engine, ranks=ranks, kv_type=kv_type)
+    return pool(engine, kept[slice(*layers)], context=context, batch=batch, stages=stages)
+
+
+@functools.lru_cache(maxsize=512)
+def conversation_bytes(
+    architecture: Architecture, engine: str, *, ranks: int, kv_type: str, context: int, batch: int
+) -> tuple[int, ...]:
+    """Bytes that one full conversation keeps in each layer, on one of `ranks` GPUs."""
+    return tuple(
+        layer.state_bytes + layer.token_bytes * (min(context, layer.window + batch) if layer.window else context)
+        for layer in layers_of(architecture, engine, ranks=ranks, kv_type=kv_type)
+    )
+
+
+def _row_elements(architecture: Architecture, ranks: int, heads: int, window: int) -> int:
     """Elements of one token in one layer: keys and values of this rank's heads, or one latent row without values."""
     if architecture.kv_lora_rank:
         return architecture.kv_lora_rank + architecture.rope_head_dim
-    own, keys, values = architecture.kv_heads_by_layer, architecture.head_dim, value_dim(architecture)
+    keys, values = architecture.head_dim, value_dim(architecture)
     if window and architecture.head_dim_swa:
         keys = architecture.head_dim_swa
         values = architecture.value_head_dim_swa or keys
-    heads = own[place] if own else architecture.kv_heads
     return (max(heads // ranks, 1) if heads else 0) * (keys + values)
 
 

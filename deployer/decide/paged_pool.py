@@ -5,7 +5,6 @@ what one request keeps), platforms/interface.py (blocks of hybrid models); SGLan
 srt/model_executor/pool_configurator.py (one pool a kind of layer); TensorRT-LLM 1.2 and TGI 3.3 (all layers alike).
 """
 
-import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -84,7 +83,6 @@ class Pool(msgspec.Struct, frozen=True):
         return int(available * (1 - self.state_share)) // self.unit_bytes
 
 
-@functools.lru_cache(maxsize=1024)
 def pool(engine: str, layers: tuple[Layer, ...], *, context: int, batch: int, stages: int = 1) -> Pool:
     """The pool of this engine for conversations of `context` tokens, when up to `batch` are computed at once.
 

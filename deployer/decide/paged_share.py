@@ -63,14 +63,15 @@ class Share(msgspec.Struct, frozen=True):
     pools: tuple[int, ...]
 
 
-def card(device: Device, weights_mib: int, work: Work, basis: Basis) -> Card | None:
-    """What is known of one GPU; None where its total or free memory is not."""
+def card(device: Device, weights_mib: int, work: Work, basis: Basis, beside_mib: int = 0) -> Card | None:
+    """What is known of one GPU; None where its total or free memory is not. `beside_mib`: what others need of it."""
     total, free = device.gpu.memory_total_mib, device.gpu.memory_free_mib
     if free is None or not total:
         return None
     reserved = device.gpu.memory_reserved_mib
     unseen = math.ceil(total * UNSEEN) if reserved is None else reserved
-    return Card(total, free, 0 if device.gpu.unified_memory else unseen, margin_mib(free, basis), weights_mib, work)
+    left = max(free - beside_mib, 0)
+    return Card(total, left, 0 if device.gpu.unified_memory else unseen, margin_mib(free, basis), weights_mib, work)
 
 
 def share(engine: str, cards: Sequence[Card]) -> Share:

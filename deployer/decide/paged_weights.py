@@ -6,6 +6,8 @@ model_executor/models/deepseek_v2.py (down-projections of latent attention are w
 more in 16 bits, divided).
 """
 
+import functools
+
 from deployer.decide.weights import Weights, value_dim
 from deployer.types import Architecture
 
@@ -29,6 +31,7 @@ def stage_layers(layers: int, stages: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
+@functools.lru_cache(maxsize=256)
 def rank_bytes(architecture: Architecture, weights: Weights, *, ranks: int = 1, stages: int = 1, stage: int = 0) -> int:
     """Bytes of weights on each of `ranks` GPUs of one pipeline stage (counted from 0), as vLLM logs it.
 

@@ -12,11 +12,12 @@ from itertools import accumulate, pairwise
 import msgspec
 
 from deployer.decide.candidates import Device
-from deployer.decide.llama.buffers import copied_input_bytes, experts_away, gpu_compute
+from deployer.decide.llama.buffers import Shape, gpu_compute
 from deployer.decide.llama.overhead import gpu_overhead
 from deployer.decide.llama.projector import projector_bytes
+from deployer.decide.llama.settings import Where
 from deployer.decide.memory import MIB, Load, margin_parts, memory_of
-from deployer.types import Accelerator, MemoryPlan
+from deployer.types import Accelerator, DeviceMemory, MemoryPlan
 
 _ROUNDING = 4 * MIB
 _EVEN = 1 << 30
@@ -41,7 +42,7 @@ class Placement(msgspec.Struct, frozen=True):
 
 def on_host(load: Load, *, available_mib: int | None) -> Placement:
     """Everything in main memory; it may not fit: ask `memory.fits`."""
-    return Placement((), MemoryPlan(devices=memory_of(load, load.settings, [("host", available_mib)])))
+    return Placement((), MemoryPlan(devices=memory_of(load, Where(), [("host", available_mib)])))
 
 
 def all_on_gpus(
@@ -101,30 +102,27 @@ def _gpus_fit(placement: Placement) -> bool:
     return all(device.fits for device in placement.memory.devices[:-1])
 
 
+@functools.lru_cache(maxsize=1024)
 def _sums(load: Load, experts: int) -> tuple[int, ...]:
     """Bytes of the first n items with their KV cache; the items are the layers, then the output."""
-    layout = load.weights.layout
-    layers = layout.layer_bytes
-    if experts:
-        away = experts_away(load.architecture, layout, experts)
-        layers = tuple(size - part for size, part in zip(layers, away, strict=True))
-    output = layout.output_bytes + (copied_input_bytes(layout) if load.weights.tied else 0)
-    return _prefix_sums(layers, load.kept_bytes, output)
+    kept = load.sums(experts)
+    return tuple(map(sum, zip(kept.weights, kept.kv, kept.states, strict=True)))
 
 
-@functools.lru_cache(maxsize=256)
-def _prefix_sums(layers: tuple[int, ...], caches: tuple[int, ...], output: int) -> tuple[int, ...]:
-    return tuple(accumulate([*(size + kv for size, kv in zip(layers, caches, strict=True)), output], initial=0))
+@functools.lru_cache(maxsize=1024)
+def _fixed(load: Load, accelerator: Accelerator, gpus: int, offloaded: int, experts: int) -> int:
+    """Bytes of a GPU beside its layers, as if the first of `gpus` had all that is `offloaded`."""
+    where, last = Where((*(0,) * (gpus - 1), offloaded), experts, accelerator), load.layers + 1
+    shape = Shape(load.architecture, load.weights.layout, load.settings, where, last - offloaded)
+    overhead = gpu_overhead(accelerator, load.architecture, load.settings.gpu_reserve_mib)
+    return overhead + gpu_compute(shape, last - offloaded, last)
 
 
 def _rooms(
     load: Load, devices: Sequence[Device], accelerator: Accelerator, *, offloaded: int, experts: int = 0
 ) -> list[int]:
     """Bytes each GPU has for layers: free memory without overhead, compute buffer and margin."""
-    settings = load.placed((*(0 for _ in devices[1:]), offloaded), accelerator, experts)
-    first = load.layers + 1 - offloaded
-    fixed = gpu_overhead(accelerator, load.architecture, load.settings.gpu_reserve_mib)
-    fixed += gpu_compute(load.architecture, load.weights.layout, settings, (first, first, load.layers + 1))
+    fixed = _fixed(load, accelerator, min(len(devices), 2), offloaded, experts)
     margin, part = margin_parts(load.weights.basis, verified=load.verified)
     free = [device.gpu.memory_free_mib for device in devices]
     known = [_EVEN if None in free else size or 0 for size in free]
@@ -169,12 +167,13 @@ def _place(
     """`chosen`: items of each GPU, and of how many layers the experts are in main memory."""
     counts, experts = chosen
     named = [(device.gpu.uuid or f"gpu{device.gpu.index}", device.gpu.memory_free_mib) for device in devices]
-    *gpus, main = memory_of(load, load.placed(counts, accelerator, experts), [*named, ("host", host_mib)])
-    shared = sum(
-        estimate.total_mib + estimate.margin_mib
-        for device, estimate in zip(devices, gpus, strict=True)
-        if device.gpu.unified_memory
-    )
-    left = None if host_mib is None else max(host_mib - shared, 0)
-    main = msgspec.structs.replace(main, available_mib=left)
+    *gpus, main = memory_of(load, Where(counts, experts, accelerator), [*named, ("host", host_mib)])
+    if host_mib is not None and (shared := _shared_mib(devices, gpus)):
+        main = msgspec.structs.replace(main, available_mib=max(host_mib - shared, 0))
     return Placement(counts, MemoryPlan(devices=(*gpus, main)), experts)
+
+
+def _shared_mib(devices: Sequence[Device], gpus: Sequence[DeviceMemory]) -> int:
+    """Main memory that GPUs take which have none of their own."""
+    pairs = zip(devices, gpus, strict=True)
+    return sum(made.total_mib + made.margin_mib for device, made in pairs if device.gpu.unified_memory)

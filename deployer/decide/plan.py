@@ -10,12 +10,14 @@ from deployer.decide.case import LOOPBACK, Case, is_loopback
 from deployer.decide.cautions import warnings as cautions
 from deployer.decide.choose import Considered, Ranked, consider
 from deployer.decide.command import command, environment, files, key_config, key_variable, launcher, setup
+from deployer.decide.copies import copies
 from deployer.decide.flags import served_projector
 from deployer.decide.front import front, has_gateway, health_of
 from deployer.decide.given_up import given_up
 from deployer.decide.hashing import plan_hash
 from deployer.decide.host import complete, is_tegra
 from deployer.decide.no_fit import no_fit
+from deployer.decide.purpose import embeds_by_itself, settled
 from deployer.decide.reasons import reasons
 from deployer.decide.score import Option
 from deployer.decide.source import plan_image
@@ -70,6 +72,7 @@ def make_plan(
     request that names what does not exist, NoFitError when nothing can run.
     """
     check_request(request, model, knowledge)
+    asked_for, request = request, settled(request, model)
     known_host, guesses = complete(host, knowledge.gpus)
 
     def ask(asked: Request) -> Considered:
@@ -88,7 +91,14 @@ def make_plan(
         raise no_fit(request, model, considered, alone, {} if alone else together(request, ask))
     best = considered.ranked[0]
     case = Case(best.option, known_host, model, request, considered)
-    warned = (*cautions(case), *correction.cautions(best.option.sizing.memory), *considered.warnings, *guesses)
+    purpose = [text for text in [embeds_by_itself(asked_for, request)] if text is not None]
+    warned = (
+        *purpose,
+        *cautions(case),
+        *correction.cautions(best.option.sizing.memory),
+        *considered.warnings,
+        *guesses,
+    )
     plan = _plan(case, best.parts, site, tuple(dict.fromkeys(warned)), knowledge.gateway_image)
     newest = max((item.serial for item in observations), default=0)
     return msgspec.structs.replace(plan, plan_hash=plan_hash(plan), learned=newest)
@@ -160,6 +170,7 @@ def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[st
         files=files(option, request, site),
         store=engine.store if candidate.runtime == "compose" else None,
         gateway=front(candidate, gateway_image),
+        copies=copies(candidate),
         writable=engine.writable,
         shm_mib=engine.shm_mib,
         ulimits=ulimits(candidate, host),
@@ -197,7 +208,8 @@ def _groups(candidate: Candidate) -> tuple[int, ...]:
 def limits(option: Option, host: HostFacts) -> Limits:
     """Ceilings: the host estimate with its margin, the prompt cache and headroom, never above what the host has.
 
-    A correction raises a ceiling and never lowers it: less than expected was used is no reason to allow less.
+    Of several copies each has its part of the estimate. A correction raises a ceiling and never lowers it: less than
+    expected was used is no reason to allow less.
     """
     memory, paged = option.sizing.memory.devices[-1], option.candidate.engine.memory == "paged_kv"
     formula = correction.formula_of(memory)
@@ -205,7 +217,8 @@ def limits(option: Option, host: HostFacts) -> Limits:
     headroom = PAGED_HEADROOM_MIB if paged else headroom
     shm = option.candidate.engine.shm_mib or 0
     estimate = max(memory.total_mib + memory.margin_mib, formula.total_mib + formula.margin_mib)
-    wanted = estimate + option.sizing.settings.prompt_cache_mib + headroom + shm
+    own = -(-(estimate + option.sizing.settings.prompt_cache_mib) // copies(option.candidate))
+    wanted = own + headroom + shm
     ceilings = [size for size in (host.memory.total_mib, host.memory.limit_mib) if size is not None]
     return Limits(
         memory_mib=min([wanted, *ceilings]), pids=PAGED_PIDS if paged else PIDS, cpus=host.cpu.available_cores
@@ -241,6 +254,7 @@ def _plan_model(option: Option, site: Site, model: ModelSpec, request: Request) 
         architecture=model.architecture.name,
         parameters=model.parameters,
         projector=None if projector is None else projector.path,
+        projector_mib=None if projector is None else -(-projector.weight_bytes // (1024 * 1024)),
     )
 
 

@@ -15,11 +15,12 @@ was measured (Q4 models of 7 and 8 thousand million parameters, llama-bench):
 [9] llama.cpp#14949, #27841: MI100, 13B, 850 of a prompt; MI50, 8B Q4_0, 1083
 """
 
+import functools
 from typing import NamedTuple
 
 from deployer.decide.candidates import Candidate, Device, has_tensor_cores
 from deployer.decide.host import short_name
-from deployer.types import HostFacts
+from deployer.types import Accelerator, HostFacts
 
 MEASURED, KNOWN, ALLOWANCE = 1.1, 1.3, 2.0
 """The truth is between the estimate divided and multiplied by this: where this model was measured on this host, where
@@ -114,20 +115,24 @@ _TORCH_OPERATIONS: tuple[tuple[str, float], ...] = (
 
 def gpu_rate(candidate: Candidate, device: Device) -> Rate | None:
     """What one GPU reaches with this engine; None where its bandwidth is unknown."""
+    return _gpu_rate(candidate.engine.memory, candidate.image.accelerator, device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _gpu_rate(memory: str, accelerator: Accelerator, device: Device) -> Rate | None:
     bandwidth = gpu_bandwidth(device)
     if bandwidth is None:
         return None
-    part, per_byte, reading, arithmetic = _kind(candidate, device)
+    part, per_byte, reading, arithmetic = _kind(_name(device), memory, accelerator)
     told = f"{short_name(device.gpu)} {bandwidth:.0f} GB/s at {part:.0%}"
     return Rate(bandwidth * 1e9 * part, bandwidth * 1e9 * per_byte, reading, arithmetic, told)
 
 
-def _kind(candidate: Candidate, device: Device) -> _Kind:
-    name = _name(device)
+def _kind(name: str, memory: str, accelerator: Accelerator) -> _Kind:
     kind = _KINDS.get(name, _UNKNOWN)
-    if candidate.engine.memory == "paged_kv" and name in _PAGED:
+    if memory == "paged_kv" and name in _PAGED:
         return _PAGED[name]
-    if candidate.image.accelerator == "vulkan":
+    if accelerator == "vulkan":
         return _Kind(kind.part * _VULKAN, kind.per_byte * _VULKAN, ALLOWANCE, ALLOWANCE)
     return kind
 

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from deployer.decide.candidates import describe
 from deployer.decide.capability import code_for, driver_floor, driver_of, last_driver
 from deployer.decide.choose import ANY_IMAGE, Considered, idle
+from deployer.decide.copies import copies, stands_apart
 from deployer.decide.device_sets import splits
 from deployer.decide.host import short_name
 from deployer.decide.score import Option
+from deployer.decide.score_speed import under_load
+from deployer.decide.speed import about
 from deployer.decide.version import capability
 from deployer.types import HostFacts, Request
 
@@ -17,7 +20,7 @@ def reasons(option: Option, considered: Considered, host: HostFacts, request: Re
     return (
         _image(option, considered, host),
         _quantization(option, considered),
-        _devices(option) + _replicas(option, considered),
+        _devices(option) + _instead(option, considered, request) + _replicas(option, considered),
         _users(option, request),
         _threads(option, host),
     )
@@ -91,8 +94,13 @@ def _devices(option: Option) -> str:
 def _shapes(option: Option) -> Iterator[str]:
     """How the model lies on several GPUs, the outermost first."""
     settings, ranks = option.sizing.settings, option.sizing.settings.tensor_parallel
-    if settings.data_parallel > 1:
-        users = -(-settings.slots // settings.data_parallel)
+    users = -(-settings.slots // settings.data_parallel)
+    if copies(option.candidate) > 1:
+        each, split = len(option.candidate.devices) // settings.data_parallel, settings.tensor_split
+        where = f"{each} GPUs, split {' + '.join(map(str, split))}" if split else "a GPU of its own"
+        up_to = f"up to {users} users" if users > 1 else "one user"
+        yield f"{settings.data_parallel} copies of the model behind a gateway, each for {up_to} at once on {where}"
+    elif settings.data_parallel > 1:
         yield f"{settings.data_parallel} copies of the model for up to {users} users each (data parallel)"
     if settings.pipeline_parallel > 1:
         yield f"{settings.pipeline_parallel} stages of layers, one after the other (pipeline parallel)"
@@ -100,16 +108,40 @@ def _shapes(option: Option) -> Iterator[str]:
         yield f"every layer shared by {ranks} like GPUs (tensor parallel)"
 
 
+def _instead(option: Option, considered: Considered, request: Request) -> str:
+    """What several copies are better than: the best that one server of the same form would give."""
+    candidate = option.candidate
+    if copies(candidate) == 1:
+        return ""
+    same = (candidate.engine.engine, candidate.image.id, candidate.variant)
+    alone = next(
+        (
+            ranked.option
+            for ranked in considered.ranked
+            if (one := ranked.option.candidate).data_parallel == 1
+            and (one.engine.engine, one.image.id, one.variant) == same
+        ),
+        None,
+    )
+    each = under_load(option.sizing, option.speed, request)
+    other = None if alone is None else under_load(alone.sizing, alone.speed, request)
+    if alone is None or each is None or other is None:
+        return ""
+    slots, fewer = option.sizing.offer.slots, alone.sizing.offer.slots
+    place = describe(alone.candidate.devices) + (f" gives {fewer} users" if fewer != slots else " gives")
+    return f"; {about(each)} tokens/s each with {slots} users busy, where one server on {place} {about(other)}"
+
+
 def _replicas(option: Option, considered: Considered) -> str:
-    """Like GPUs that stay free could hold the model once more, in the same server or, with a gateway, in others."""
+    """Like GPUs that stay free could hold the model once more."""
     candidate, settings = option.candidate, option.sizing.settings
     one = len(candidate.devices) // settings.data_parallel
     more = len(idle(candidate, considered)) // one if one else 0
     if not more:
         return ""
-    if "data" in splits(candidate.engine):
+    if "data" in splits(candidate.engine) or stands_apart(candidate.engine, candidate.image):
         return f"; like GPUs are free for {more} more cop{'ies' if more > 1 else 'y'} (more --users, or --gpus)"
-    return f"; like GPUs are free for {more} more server{'s' if more > 1 else ''} of it, with a gateway before them"
+    return f"; like GPUs are free for {more} more server{'s' if more > 1 else ''} of it"
 
 
 def _fraction(option: Option) -> str:

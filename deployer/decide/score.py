@@ -5,15 +5,15 @@ from collections.abc import Mapping
 
 import msgspec
 
-from deployer.decide.candidates import Candidate, describe
+from deployer.decide.candidates import Candidate, Device, describe
 from deployer.decide.capability import code_for
 from deployer.decide.front import has_gateway
 from deployer.decide.host import short_name
 from deployer.decide.rules_quantization import widened, without_tensor_cores
 from deployer.decide.score_speed import first_token_part, speed_part
-from deployer.decide.settings import Sizing
+from deployer.decide.settings import Sizing, waiting, waiting_cost
 from deployer.decide.source import ImageSource
-from deployer.types import DeviceMemory, ModelFormat, Quantization, Request, ScorePart, SpeedEstimate
+from deployer.types import DeviceMemory, ModelFormat, ModelVariant, Quantization, Request, ScorePart, SpeedEstimate
 
 MANY_USERS = 8
 """From so many people at once on, a server that batches them well pays."""
@@ -25,7 +25,7 @@ _NO_KEY_POINTS, _WIDENED_POINTS, _OLD_CODE_POINTS = -6.0, -10.0, -8.0
 _WEIGHT_ONLY_POINTS, _NO_TENSOR_CORES_POINTS = -3.0, -20.0
 _P100 = "6.0"
 _SAME_MODEL_POINTS = 10.0
-_STEP_POINTS, _EXTRA_GPU_POINTS, _NO_PEER_POINTS = -3.0, -1.0, -8.0
+_STEP_POINTS, _EXTRA_GPU_POINTS, _NO_PEER_POINTS = -1.5, -1.0, -8.0
 _COPIES_POINTS = 2.0
 _BLIND_POINTS, _GOOD_BITS, _LARGE_BYTES = -5.5, 4.9, 4 * 1024**3
 _UNKNOWN_QUALITY = -16.0
@@ -46,26 +46,52 @@ class Option(msgspec.Struct, frozen=True):
     source: ImageSource
 
 
-def score(option: Option, quantizations: Qualities, request: Request, *, wsl: bool) -> tuple[ScorePart, ...]:
-    """Points of one option, part by part, in a fixed order; parts worth nothing are there too."""
-    return (
-        _workload(option, request),
-        _quality(option, quantizations),
-        speed_part(option.sizing, option.speed, request),
-        first_token_part(option.speed, request),
-        _placement(option),
-        _accelerator(option.candidate),
-        _verified(option),
-        _image(option),
-        _container(option),
-        _key(option),
-        _present(option),
-        _compiled(option.candidate),
-        _arithmetic(option, request),
-        _unmeasured(option, quantizations),
-        _given_up(option),
-        _devices(option, request, wsl=wsl),
-    )
+class Scores:
+    """Points of the options of one request; what an image on a set of GPUs, or a form of the model, gets is said once.
+
+    `wsl`: the host is Windows' subsystem for Linux.
+    """
+
+    def __init__(self, quantizations: Qualities, request: Request, *, wsl: bool) -> None:
+        self._quantizations, self._request, self._wsl = quantizations, request, wsl
+        self._images: dict[tuple[str, str, tuple[Device, ...]], tuple[ScorePart, ...]] = {}
+        self._forms: dict[ModelVariant, tuple[ScorePart, ScorePart]] = {}
+
+    def of(self, option: Option) -> tuple[ScorePart, ...]:
+        """Part by part, in a fixed order; parts worth nothing are there too."""
+        quantizations, request = self._quantizations, self._request
+        workload, accelerator, container, key, compiled = self._image(option.candidate)
+        quality, present = self._form(option.candidate.variant)
+        return (
+            workload,
+            quality,
+            speed_part(option.sizing, option.speed, request),
+            first_token_part(option.speed, request),
+            _placement(option),
+            accelerator,
+            _verified(option),
+            _prebuilt(option),
+            container,
+            key,
+            present,
+            compiled,
+            _arithmetic(option, request),
+            _unmeasured(option, quantizations),
+            _given_up(option, request),
+            _devices(option, request, wsl=self._wsl),
+        )
+
+    def _image(self, candidate: Candidate) -> tuple[ScorePart, ...]:
+        same = candidate.engine.engine, candidate.image.id, candidate.devices
+        if same not in self._images:
+            own = (_accelerator(candidate), _container(candidate), _key(candidate), _compiled(candidate))
+            self._images[same] = (_workload(candidate, self._request), *own)
+        return self._images[same]
+
+    def _form(self, variant: ModelVariant) -> tuple[ScorePart, ScorePart]:
+        if variant not in self._forms:
+            self._forms[variant] = _quality(variant, self._quantizations), _present(variant)
+        return self._forms[variant]
 
 
 def total(parts: tuple[ScorePart, ...]) -> float:
@@ -86,9 +112,9 @@ def image_points(candidate: Candidate) -> tuple[float, float]:
     return _accelerator(candidate).value + ready + min(compiled, 0.0), max(compiled, 0.0)
 
 
-def _workload(option: Option, request: Request) -> ScorePart:
+def _workload(candidate: Candidate, request: Request) -> ScorePart:
     """What the engine is good (or bad) at in this situation on this accelerator, as its profile says."""
-    engine, accelerator = option.candidate.engine, option.candidate.image.accelerator
+    engine, accelerator = candidate.engine, candidate.image.accelerator
     asked = situations(request)
     found = [
         item
@@ -101,8 +127,7 @@ def _workload(option: Option, request: Request) -> ScorePart:
     )
 
 
-def _quality(option: Option, quantizations: Qualities) -> ScorePart:
-    variant = option.candidate.variant
+def _quality(variant: ModelVariant, quantizations: Qualities) -> ScorePart:
     known, enough = quantizations.get((variant.quantization, variant.format)), quantizations.get(_ENOUGH)
     if known is None:
         return _part("quality", _UNKNOWN_QUALITY, f"{variant.quantization}: quality unknown")
@@ -144,6 +169,8 @@ def _accelerator(candidate: Candidate) -> ScorePart:
     accelerator = candidate.image.accelerator
     if unproven_graphics(candidate) is not None:
         return _part("accelerator", 0.0, "graphics of the processor")
+    if accelerator == "rocm" and any(device.gpu.gfx is None for device in candidate.devices):
+        return _part("accelerator", -1.0, "whether rocm has code for this GPU is unknown")
     if accelerator in ("cuda", "rocm", "sycl"):
         return _part("accelerator", _NATIVE_POINTS, f"{accelerator} is the GPU maker's own")
     return _part("accelerator", 0.0, f"{accelerator}")
@@ -161,7 +188,7 @@ def _verified(option: Option) -> ScorePart:
     )
 
 
-def _image(option: Option) -> ScorePart:
+def _prebuilt(option: Option) -> ScorePart:
     if option.candidate.image.dockerfile is None:
         return _part("prebuilt", _PREBUILT_POINTS, "nothing to compile")
     if option.source.kind == "verified":
@@ -169,23 +196,21 @@ def _image(option: Option) -> ScorePart:
     return _part("prebuilt", 0.0, "has to be built here first")
 
 
-def _container(option: Option) -> ScorePart:
-    if option.candidate.runtime == "compose":
+def _container(candidate: Candidate) -> ScorePart:
+    if candidate.runtime == "compose":
         return _part("container", _CONTAINER_POINTS, "locked down in a container")
     return _part("container", 0.0, "runs as a plain process")
 
 
-def _key(option: Option) -> ScorePart:
-    if option.candidate.engine.key == "none":
-        instead = (
-            "a gateway has to ask for one" if has_gateway(option.candidate) else "whoever reaches its port can use it"
-        )
+def _key(candidate: Candidate) -> ScorePart:
+    if candidate.engine.key == "none":
+        instead = "a gateway has to ask for one" if has_gateway(candidate) else "whoever reaches its port can use it"
         return _part("key", _NO_KEY_POINTS, f"has no API key, so {instead}")
     return _part("key", 0.0, "asks for an API key")
 
 
-def _present(option: Option) -> ScorePart:
-    if option.candidate.variant.present:
+def _present(variant: ModelVariant) -> ScorePart:
+    if variant.present:
         return _part("present", _PRESENT_POINTS, "the model is on this machine")
     return _part("present", 0.0, "the model has to be downloaded")
 
@@ -235,10 +260,12 @@ def unmeasured(option: Option) -> list[DeviceMemory]:
     return [item for item in places[:count] if item.available_mib is None]
 
 
-def _given_up(option: Option) -> ScorePart:
-    offer = option.sizing.offer
-    why = "; ".join(offer.given_up) or "nothing given up"
-    return _part("given-up", _STEP_POINTS * offer.steps_down + 0.0, why)
+def _given_up(option: Option, request: Request) -> ScorePart:
+    """Points lost to smaller offers, and to users who wait, whether memory or the engine has no slot for them."""
+    offer, waits = option.sizing.offer, waiting_cost(option.sizing.offer, request)
+    lost = offer.given_up or ((waiting(offer.slots, request.users),) if waits else ())
+    points = round(_STEP_POINTS * (offer.steps_down + waits), 3)
+    return _part("given-up", points + 0.0, "; ".join(lost) or "nothing given up")
 
 
 def _devices(option: Option, request: Request, *, wsl: bool) -> ScorePart:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -27,7 +28,7 @@ KV_TYPES = ("f16", "q8_0")
 
 
 class Sacrifice(NamedTuple):
-    """Something that may be given up: its name, what one step of it counts, and what it means.
+    """Something that may be given up: its name, what its first step counts, and what it means.
 
     `kind`: steps of an offer are tried in order. Ways to place the layers are tried in order for every offer, and they
     and forms of the model cost speed and quality, so what is found is weighed in points (score.py).
@@ -40,9 +41,9 @@ class Sacrifice(NamedTuple):
 
 
 SACRIFICES = (
-    Sacrifice("context", 1, "offer", "less context, where none was asked for: 8192, then 4096, then 2048 tokens"),
-    Sacrifice("kv-type", 2, "offer", "keys and values in fewer bits, where no type was asked for: half the memory"),
-    Sacrifice("slots", 4, "offer", "fewer users at once, halved down to one, where no number of slots was asked for"),
+    Sacrifice("kv-type", 1, "offer", "keys and values in fewer bits, where no type was asked for: half the memory"),
+    Sacrifice("context", 2, "offer", "less context, where none was asked for: 8192, then 4096, then 2048 tokens"),
+    Sacrifice("slots", 8, "offer", "fewer users at once, halved down to one, where no number of slots was asked for"),
     Sacrifice("experts", 0, "placement", "experts of the first layers in main memory, as few as possible"),
     Sacrifice("layers", 0, "placement", "the first layers in main memory, as few as possible"),
     Sacrifice("quantization", 0, "model", "fewer bits for the weights, where no quantization was asked for"),
@@ -51,16 +52,19 @@ SACRIFICES = (
 `--context`, `--kv-type`, `--slots`, `--quant` or `--gpus` there is no other to try, and the plan is refused instead."""
 
 _COST = {sacrifice.name: sacrifice.cost for sacrifice in SACRIFICES}
+_CONTEXT_COST = (0, _COST["context"], 3 * _COST["context"])
+"""Half of a context holds less of a conversation, a quarter of it little more than the last questions."""
 
 
-class Offer(msgspec.Struct, frozen=True):
-    """What the users get, and in words what was given up against the best offer."""
+class Offer(msgspec.Struct, frozen=True, cache_hash=True):
+    """What the users get, and in words what was given up against the best offer, which has `best_slots`."""
 
     slots: int
     context: int
     kv_type: str
     steps_down: int = 0
     given_up: tuple[str, ...] = ()
+    best_slots: int = 0
 
 
 class Sizing(msgspec.Struct, frozen=True):
@@ -121,36 +125,63 @@ def wanted_offers(
     """
     engine = candidate.engine
     slots = wanted_slots(candidate, host, request)
-    lesser = tuple(kv_type for kv_type in kv_types[1:] if kv_type in engine.kv_types)
+    told = (kv_type for kv_type in kv_types[1:] if kv_type in engine.kv_types)
+    lesser = tuple(
+        kv_type for kv_type in told if engine.memory != "llama.cpp" or in_whole_blocks(architecture, kv_type)
+    )
     types = (kv_types[0], *lesser) if request.kv_type is None else (request.kv_type,)
     return offers(slots, wanted_contexts(architecture, request), types, fixed_slots=request.slots is not None)
+
+
+def in_whole_blocks(architecture: Architecture, kv_type: str) -> bool:
+    """Whether a row of keys and one of values of a head are whole blocks of this type; 16 and 32 bits have none.
+
+    Source: llama.cpp "K cache type q8_0 with block size 32 does not divide n_embd_head_k=80" (src/llama-context.cpp).
+    """
+    if kv_type in ("f32", "f16", "bf16", "auto"):
+        return True
+    widths = (architecture.head_dim, architecture.value_head_dim, architecture.head_dim_swa)
+    return all(width % KV_BLOCK == 0 for width in widths)
+
+
+KV_BLOCK = 32
+"""Elements of a block of q8_0 and of every smaller type for keys and values (`GGML_QUANT_SIZES`)."""
 
 
 @functools.lru_cache(maxsize=256)
 def offers(
     slots: int, contexts: tuple[int, ...], kv_types: tuple[str, ...] = KV_TYPES, *, fixed_slots: bool = False
 ) -> tuple[Offer, ...]:
-    """Best first: a slot for each user and the whole context; then the steps of SACRIFICES, and their combinations.
+    """Best first: a slot for each user and the whole context; then what costs least of SACRIFICES, and combinations.
 
     Every step says what was given up. `fixed_slots`: their number is never halved.
     """
-    steps = {"context": len(contexts), "kv-type": len(kv_types), "slots": 1 if fixed_slots else slots.bit_length()}
-    names = [sacrifice.name for sacrifice in reversed(SACRIFICES) if sacrifice.kind == "offer"]
-    found = []
-    for taken in itertools.product(*(range(steps[name]) for name in names)):
-        down = dict(zip(names, taken, strict=True))
-        context, kv_type = contexts[down["context"]], kv_types[down["kv-type"]]
-        now = max(slots >> down["slots"], 1)
-        said = []
-        if down["context"]:
-            said.append(f"{context} tokens of context instead of {contexts[0]}")
-        if down["kv-type"]:
-            said.append(f"KV cache in {kv_type} instead of {kv_types[0]} (half the memory, slightly less exact)")
-        if down["slots"]:
-            said.append(f"{now} of {slots} users served at once; the others wait their turn")
-        cost = sum(_COST[name] * count for name, count in down.items())
-        found.append(Offer(now, context, kv_type, cost, tuple(said)))
-    return tuple(found)
+    halvings = range(1 if fixed_slots else slots.bit_length())
+    found = [
+        _offer(slots >> half, contexts[shorter], kv_types[lesser], (lesser, shorter, half), (slots, contexts, kv_types))
+        for half, shorter, lesser in itertools.product(halvings, range(len(contexts)), range(len(kv_types)))
+    ]
+    return tuple(sorted(found, key=lambda offer: offer.steps_down))
+
+
+def _offer(
+    slots: int,
+    context: int,
+    kv_type: str,
+    down: tuple[int, int, int],
+    wanted: tuple[int, tuple[int, ...], tuple[str, ...]],
+) -> Offer:
+    """One offer, `down` steps of KV type, context and slots below what is `wanted`."""
+    (lesser, shorter, half), (most, contexts, kv_types) = down, wanted
+    said = []
+    if lesser:
+        said.append(f"KV cache in {kv_type} instead of {kv_types[0]} (half the memory, slightly less exact)")
+    if shorter:
+        said.append(f"{context} tokens of context instead of {contexts[0]}")
+    if half:
+        said.append(f"{max(slots, 1)} of {most} users served at once; the others wait their turn")
+    cost = _COST["kv-type"] * lesser + _CONTEXT_COST[min(shorter, 2)] + _COST["slots"] * half
+    return Offer(max(slots, 1), context, kv_type, cost, tuple(said), most)
 
 
 def wanted_slots(candidate: Candidate, host: HostFacts, request: Request) -> int:
@@ -160,6 +191,13 @@ def wanted_slots(candidate: Candidate, host: HostFacts, request: Request) -> int
     most = MOST_SLOTS.get(candidate.engine.memory, MOST_SLOTS_PAGED) * candidate.data_parallel
     cap = most if not candidate.on_cpu else min(most, SLOTS_PER_CORE * threads(host))
     return max(min(request.users, cap), 1)
+
+
+def waiting_cost(offer: Offer, request: Request) -> float:
+    """What the users cost who wait because the engine never has a slot for all, counted as halved slots are."""
+    if request.slots is not None or not 0 < offer.best_slots < request.users:
+        return 0.0
+    return _COST["slots"] * math.log2(request.users / offer.best_slots)
 
 
 def waiting(slots: int, users: int) -> str:

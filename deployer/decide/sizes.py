@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deployer.decide.candidates import Candidate
+from deployer.decide.candidates import Candidate, Device
 from deployer.decide.corrected_sizing import NOTHING_LEARNED, Learned, estimate_speed, learned_of, size
 from deployer.decide.correction import Subject
 from deployer.decide.device_sets import splits
@@ -14,10 +14,10 @@ from deployer.types import EngineProfile, HostFacts, ModelSpec, ModelVariant, Ob
 
 Answer = tuple[tuple[Sizing, SpeedEstimate], ...] | Shortage
 
-_Devices = tuple[tuple[int, str | None], ...]
-_Same = tuple[str, tuple[str, ...], bool, str, _Devices, tuple[int, int], Subject | None, ModelVariant]
-"""Estimator, splits, offload, accelerator, devices, copies and stages, what was measured, variant: images that share
-them need the same and are as fast."""
+_Family = tuple[str, tuple[str, ...], bool]
+_Same = tuple[_Family, str, tuple[Device, ...], tuple[int, int], Subject | None, ModelVariant]
+"""Family, accelerator, devices, copies and stages, what was measured, variant: images that share them need the same
+and are as fast."""
 
 
 class Sizes:
@@ -30,16 +30,18 @@ class Sizes:
         self._seen: dict[tuple[str, str], list[Observation]] = {}
         for item in observations:
             self._seen.setdefault((item.engine, item.accelerator), []).append(item)
+        self._families: dict[str, _Family] = {}
         self._answers: dict[_Same, Answer] = {}
-        self._lessons: dict[tuple[str, str, ModelVariant], Learned] = {}
+        self._lessons: dict[tuple[str, str, int, ModelVariant], Learned] = {}
 
     def of(self, candidate: Candidate, weights: Weights) -> Answer:
         """What fits, the best first, each with its speed; or what is missing."""
-        devices = tuple((device.gpu.index, device.gpu.uuid) for device in candidate.devices)
-        engine, accelerator, lesson = candidate.engine, candidate.image.accelerator, self.lesson(candidate)
-        offloads, shape = leaves_layers(engine), (candidate.data_parallel, candidate.pipeline_parallel)
-        ways = (_family(engine), splits(engine), offloads, accelerator)
-        key = (*ways, devices, shape, lesson.subject, candidate.variant)
+        engine, lesson = candidate.engine, self.lesson(candidate)
+        if engine.engine not in self._families:
+            self._families[engine.engine] = _family(engine)
+        shape = candidate.data_parallel, candidate.pipeline_parallel
+        ways = self._families[engine.engine], candidate.image.accelerator
+        key = (*ways, candidate.devices, shape, lesson.subject, candidate.variant)
         if key not in self._answers:
             self._answers[key] = self._asked(candidate, weights, lesson)
         return self._answers[key]
@@ -57,15 +59,15 @@ class Sizes:
         seen = self._seen.get((name, candidate.image.accelerator))
         if seen is None:
             return NOTHING_LEARNED
-        key = (name, candidate.image.id, candidate.variant)
+        key = (name, candidate.image.id, candidate.data_parallel, candidate.variant)
         if key not in self._lessons:
             self._lessons[key] = learned_of(candidate, self._model, seen)
         return self._lessons[key]
 
 
-def _family(engine: EngineProfile) -> str:
+def _family(engine: EngineProfile) -> _Family:
     """Engines of the same family are sized alike; those with a pool differ in what their fraction means."""
-    if engine.memory != "llama.cpp":
-        return engine.engine
-    own = f"llama.cpp, {engine.batch}, {engine.gpu_reserve_mib}"
-    return f"{own}, experts" if leaves_experts(engine) else own
+    own = engine.engine
+    if engine.memory == "llama.cpp":
+        own = f"llama.cpp, {engine.batch}, {engine.gpu_reserve_mib}{', experts' if leaves_experts(engine) else ''}"
+    return own, splits(engine), leaves_layers(engine)

@@ -41,14 +41,15 @@ def estimate(candidate: Candidate, host: HostFacts, sizing: Sizing, model: Model
     slots, settings = sizing.offer.slots, sizing.settings
     together = -(-slots // (settings.data_parallel * settings.pipeline_parallel))
     kind = "paged_kv" if candidate.engine.memory == "paged_kv" else "slots"
-    each, used = EACH[kind], _used(sizing)
-    reading = max(place.rate.reading for place in found)
-    arithmetic = max(place.rate.arithmetic for place in found)
+    each, used, rates = EACH[kind], _used(sizing), [place.rate for place in found]
+    reading, arithmetic = max([rate.reading for rate in rates]), max([rate.arithmetic for rate in rates])
+    alone_s = step_seconds(found, 1, used, each=each)
+    all_s = alone_s if together == 1 else step_seconds(found, together, used, each=each)
     made = SpeedEstimate(
         prompt_tokens_per_s=shown(1 / prompt_seconds(found)),
-        decode_tokens_per_s=shown(1 / step_seconds(found, 1, used, each=each)),
-        total_tokens_per_s=shown(slots / step_seconds(found, together, used, each=each)),
-        basis=f"bytes and arithmetic of a token ({', '.join(dict.fromkeys(place.rate.told for place in found))})",
+        decode_tokens_per_s=shown(1 / alone_s),
+        total_tokens_per_s=shown(slots / all_s),
+        basis=f"bytes and arithmetic of a token ({', '.join(dict.fromkeys([rate.told for rate in rates]))})",
     )
     crowded = ALLOWANCE if together > MEASURED_USERS[kind] else KNOWN
     return ranged(made, decode=reading, total=max(reading, arithmetic, crowded), prompt=arithmetic)
@@ -57,21 +58,20 @@ def estimate(candidate: Candidate, host: HostFacts, sizing: Sizing, model: Model
 def step_seconds(found: Sequence[Place], users: int, used: float, *, each: float) -> float:
     """Seconds until each of `users` of one copy has a token: the formula above, of `used` experts for one token."""
     touched, seconds = 1 - (1 - used) ** users, 0.0
-    for place in found:
-        read = place.dense_s + place.experts_s * touched + place.cache_s * users
-        one = each * place.arithmetic_s
-        seconds += place.begin_s + max(read, one) + one * (users - 1) + place.exchange_s * users
+    for _, dense_s, experts_s, cache_s, arithmetic_s, exchange_s, begin_s, _ in found:
+        read, one = dense_s + experts_s * touched + cache_s * users, each * arithmetic_s
+        seconds += begin_s + max(read, one) + one * (users - 1) + exchange_s * users
     return seconds
 
 
 def prompt_seconds(found: Sequence[Place]) -> float:
     """Seconds for each token of a long prompt, read in pieces; layers in main memory where it is done sooner."""
-    seconds, fastest = 0.0, max(place.rate.operations_per_s for place in found)
-    for place in found:
-        read = (place.dense_s + place.experts_s) / PIECE
-        here = place.begin_s / PIECE + max(place.arithmetic_s, read) + place.exchange_s
-        there = place.upload_s / PIECE + place.arithmetic_s * place.rate.operations_per_s / fastest
-        seconds += min(here, there) if place.upload_s else here
+    seconds, fastest = 0.0, max([place.rate.operations_per_s for place in found])
+    for rate, dense_s, experts_s, _, arithmetic_s, exchange_s, begin_s, upload_s in found:
+        read = (dense_s + experts_s) / PIECE
+        here = begin_s / PIECE + max(arithmetic_s, read) + exchange_s
+        there = upload_s / PIECE + arithmetic_s * rate.operations_per_s / fastest
+        seconds += min(here, there) if upload_s else here
     return seconds
 
 

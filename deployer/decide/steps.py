@@ -6,6 +6,7 @@ from deployer.decide.candidates import Candidate
 from deployer.decide.host import short_name
 from deployer.decide.rates import Rate, cpu_rate, gpu_rate
 from deployer.decide.settings import Sizing
+from deployer.decide.weights import Weights
 from deployer.types import HostFacts, ModelSpec
 
 LAYER_S = {("slots", "gpu"): 35e-6, ("slots", "cpu"): 0.0, ("paged_kv", "gpu"): 60e-6, ("paged_kv", "cpu"): 380e-6}
@@ -70,65 +71,94 @@ class Place(NamedTuple):
     upload_s: float = 0.0
 
 
-def places(candidate: Candidate, host: HostFacts, sizing: Sizing, model: ModelSpec) -> tuple[Place, ...] | str:
-    """Every place of the first copy of the model, in the order of its layers; in words what is unknown of one."""
-    ranks, copy = sizing.settings.tensor_parallel, len(candidate.devices) // sizing.settings.data_parallel
-    start = sizing.layers - sizing.offloaded
-    found: list[Place] = []
-    main = load(sizing, model, 0, start)
-    for device, count in zip(candidate.devices[:copy:ranks], sizing.counts[:copy:ranks], strict=True):
-        rate = gpu_rate(candidate, device)
-        if rate is None:
-            return f"memory bandwidth of {short_name(device.gpu)} unknown"
-        own, away = load(sizing, model, start, start + count), experts_away(sizing, model, start, start + count)
-        found.append(_on_gpu(candidate, model, own - away, rate, ranks, hop_s=HOP_S if found else 0.0))
-        main, start = main.plus(away), start + count
-    return (*found, _on_host(candidate, host, sizing, main)) if main.operations else tuple(found)
+class _Layers(NamedTuple):
+    """What the load of some layers follows from, wherever they are.
+
+    `read`: part of a full conversation that is read again for a token. `operations`: of one layer, and of the output.
+    """
+
+    weights: Weights
+    kv_bytes: tuple[int, ...]
+    read: float
+    operations: float
+    output_operations: float
+
+    def load(self, start: int, end: int) -> Load:
+        """Of items `start` to `end`: layers, then the output."""
+        weights, share = self.weights, self.weights.expert_share
+        held = weights.layout.layer_bytes[start:end]
+        size, count, cache = sum(held), len(held), sum(self.kv_bytes[start:end]) * self.read
+        dense, operations = size * (1 - share), self.operations * count
+        if end - start > count and (output := weights.output_bytes):
+            dense, operations = dense + output, operations + self.output_operations
+        return Load(dense, size * share, cache, operations, count)
+
+    def experts(self, start: int, end: int) -> Load:
+        """The experts alone of layers `start` to `end`."""
+        held, share, active = (
+            self.weights.layout.layer_bytes[start:end],
+            self.weights.expert_share,
+            self.weights.active_layer_share,
+        )
+        used = max(active - (1 - share), 0.0) / active
+        return Load(0.0, sum(held) * share, 0.0, self.operations * used * len(held), 0)
 
 
-def load(sizing: Sizing, model: ModelSpec, start: int, end: int) -> Load:
-    """Of items `start` to `end`: layers, then the output."""
-    weights, layers = sizing.weights, sizing.weights.layout.layer_bytes
-    size, count = sum(layers[start:end]), len(layers[start:end])
-    output = weights.output_bytes if start <= len(layers) < end else 0
-    head = 2.0 * model.architecture.vocabulary * model.architecture.embedding
-    return Load(
-        dense=size * (1 - weights.expert_share) + output,
-        experts=size * weights.expert_share,
-        cache=sum(sizing.kv_bytes[start:end]) * min(CONVERSATION / sizing.settings.context, 0.5),
-        operations=_layer_operations(sizing, model) * count + (head if output else 0.0),
-        layers=count,
+def _layers(sizing: Sizing, model: ModelSpec) -> _Layers:
+    """Of a layer, a token needs two operations for each weight that it uses; the embedding is looked up."""
+    table = model.architecture.vocabulary * model.architecture.embedding
+    rest = max(model.parameters - table * (1 if sizing.weights.tied else 2), 0)
+    return _Layers(
+        sizing.weights,
+        sizing.kv_bytes,
+        read=min(CONVERSATION / sizing.settings.context, 0.5),
+        operations=2.0 * rest * sizing.weights.active_layer_share / max(len(sizing.weights.layout.layer_bytes), 1),
+        output_operations=2.0 * table,
     )
 
 
-def experts_away(sizing: Sizing, model: ModelSpec, start: int, end: int) -> Load:
-    """The experts among layers `start` to `end` that stay in main memory."""
-    kept = sizing.weights.layout.layer_bytes[start : min(end, sizing.settings.cpu_moe_layers)]
-    share, active = sizing.weights.expert_share, sizing.weights.active_layer_share
-    used = max(active - (1 - share), 0.0) / active
-    return Load(0.0, sum(kept) * share, 0.0, _layer_operations(sizing, model) * used * len(kept), 0)
+def places(candidate: Candidate, host: HostFacts, sizing: Sizing, model: ModelSpec) -> tuple[Place, ...] | str:
+    """Every place of the first copy of the model, in the order of its layers; in words what is unknown of one."""
+    ranks, copy = sizing.settings.tensor_parallel, len(candidate.devices) // sizing.settings.data_parallel
+    layers, start, away = _layers(sizing, model), sizing.layers - sizing.offloaded, sizing.settings.cpu_moe_layers
+    begin_s, sent, bytes_s = _exchange(candidate, model, ranks)
+    found: list[Place] = []
+    main = layers.load(0, start)
+    for device, count in zip(candidate.devices[:copy:ranks], sizing.counts[:copy:ranks], strict=True):
+        rate, held, end = gpu_rate(candidate, device), layers.load(start, start + count), start + count
+        if rate is None:
+            return f"memory bandwidth of {short_name(device.gpu)} unknown"
+        if start < away:
+            experts = layers.experts(start, min(end, away))
+            held, main = held - experts, main.plus(experts)
+        hop_s, exchange_s = HOP_S if found else 0.0, held.layers * sent / bytes_s
+        found.append(_on_gpu(held, rate, ranks, begin_s=held.layers * begin_s + hop_s, exchange_s=exchange_s))
+        start = end
+    return (*found, _on_host(candidate, host, sizing, main)) if main.operations else tuple(found)
 
 
-def _layer_operations(sizing: Sizing, model: ModelSpec) -> float:
-    """Two for each weight of a layer that a token uses; the embedding is looked up."""
-    table = model.architecture.vocabulary * model.architecture.embedding
-    rest = max(model.parameters - table * (1 if sizing.weights.tied else 2), 0)
-    return 2.0 * rest * sizing.weights.active_layer_share / max(len(sizing.weights.layout.layer_bytes), 1)
-
-
-def _on_gpu(candidate: Candidate, model: ModelSpec, held: Load, rate: Rate, ranks: int, *, hop_s: float) -> Place:
+def _exchange(candidate: Candidate, model: ModelSpec, ranks: int) -> tuple[float, float, float]:
+    """Of each layer on GPUs: seconds to begin, bytes that they exchange for one user, and bytes a second of that."""
+    alone = LAYER_S[_memory(candidate), "gpu"]
+    if ranks == 1:
+        return alone, 0.0, EXCHANGE_BYTES_S
     linked = all(device.known is not None and device.known.linked for device in candidate.devices)
     begin, speed = (LINKED_EXCHANGE_S, LINKED_EXCHANGE_BYTES_S) if linked else (EXCHANGE_S, EXCHANGE_BYTES_S)
-    each = LAYER_S[_memory(candidate), "gpu"] + (begin if ranks > 1 else 0.0)
     sent = 2 * 2 * 2 * model.architecture.embedding * (ranks - 1) / ranks  # two sums, 16 bits, there and back
+    return alone + begin, sent, speed
+
+
+def _on_gpu(held: Load, rate: Rate, ranks: int, *, begin_s: float, exchange_s: float) -> Place:
+    dense, experts, cache, operations, _ = held
+    bytes_per_s, operations_per_s, *_ = rate
     return Place(
         rate,
-        dense_s=held.dense / ranks / rate.bytes_per_s,
-        experts_s=held.experts / ranks / rate.bytes_per_s,
-        cache_s=held.cache / rate.bytes_per_s,
-        arithmetic_s=held.operations / ranks / rate.operations_per_s,
-        exchange_s=held.layers * sent / speed,
-        begin_s=held.layers * each + hop_s,
+        dense / ranks / bytes_per_s,
+        experts / ranks / bytes_per_s,
+        cache / bytes_per_s,
+        operations / ranks / operations_per_s,
+        exchange_s,
+        begin_s,
     )
 
 

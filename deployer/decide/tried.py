@@ -32,8 +32,10 @@ class Tried:
         used = _indexes(candidate)
         if any(smaller < used for smaller in self._enough.get(candidate.variant, ())):
             return True
-        free, needed = _free_mib(candidate), weights.layout.total_bytes / _MIB
-        return bool(used) and self._ready and "layer" in splits(candidate.engine) and free < min(needed, self._largest)
+        if not used or not self._ready or "layer" not in splits(candidate.engine):
+            return False
+        free = _free_mib(candidate)
+        return free < self._largest and free < weights.layout.total_bytes / _MIB
 
     def _no_more_copies(self, candidate: Candidate, weights: Weights) -> bool:
         """True where the GPUs are too small, a copy needs fewer, or with fewer GPUs everybody is served well."""

@@ -72,7 +72,7 @@ def compute_layout(architecture: Architecture, quantization: str) -> WeightLayou
     tied = architecture.tied_embeddings
     return WeightLayout(
         input_bytes=head if tied else tensor_bytes(BASE[quantization], vocabulary, embedding),
-        layer_bytes=tuple(_layer_bytes(architecture, quantization, layer) for layer in range(architecture.layers)),
+        layer_bytes=_layers_bytes(architecture, quantization),
         output_bytes=norm if tied else head + norm,
     )
 
@@ -86,13 +86,11 @@ def packed_layout(architecture: Architecture, bits_per_weight: float) -> WeightL
     """
     embedding = architecture.vocabulary * architecture.embedding * _BYTES_F16
     norm = architecture.embedding * _BYTES_F16
-    layers = []
-    for layer in range(architecture.layers):
-        elements = sum(rows * columns for _, rows, columns in _matrices(architecture, layer))
-        layers.append(int(elements * bits_per_weight / 8) + _small_tensors(architecture) * _BYTES_F16)
+    small = _small_tensors(architecture) * _BYTES_F16
+    elements = layers_elements(architecture)
     return WeightLayout(
         input_bytes=embedding,
-        layer_bytes=tuple(layers),
+        layer_bytes=tuple(int(count * bits_per_weight / 8) + small for count in elements),
         output_bytes=norm if architecture.tied_embeddings else embedding + norm,
     )
 
@@ -103,24 +101,40 @@ def expert_share(architecture: Architecture) -> float:
     return _shares(architecture)[1]
 
 
-def layer_elements(architecture: Architecture, layer: int) -> int:
-    """Weights in the matrices of one layer."""
-    return sum(rows * columns for _, rows, columns in _matrices(architecture, layer))
+@functools.lru_cache(maxsize=256)
+def layers_elements(architecture: Architecture) -> tuple[int, ...]:
+    """Weights in the matrices of each layer."""
+    every = (_matrices(architecture, dense=dense) for dense in (False, True))
+    counts = [sum(rows * columns for _, rows, columns in matrices) for matrices in every]
+    return tuple(counts[_is_dense(architecture, layer)] for layer in range(architecture.layers))
 
 
-def _layer_bytes(architecture: Architecture, quantization: str, layer: int) -> int:
-    matrices = sum(
-        tensor_bytes(layer_type(quantization, kind, layer, architecture), rows, columns)
-        for kind, rows, columns in _matrices(architecture, layer)
-    )
-    return matrices + _small_tensors(architecture) * _BYTES_F32
+def _layers_bytes(architecture: Architecture, quantization: str) -> tuple[int, ...]:
+    """Bytes of each layer. Of all matrices, only values and down projections have other types in other layers."""
+    known: dict[tuple[bool, str, str], int] = {}
+    small, found = _small_tensors(architecture) * _BYTES_F32, []
+    for layer in range(architecture.layers):
+        dense = _is_dense(architecture, layer)
+        values = layer_type(quantization, "attn_v", layer, architecture)
+        same = dense, values, layer_type(quantization, "ffn_down", layer, architecture)
+        if same not in known:
+            known[same] = small + sum(
+                tensor_bytes(layer_type(quantization, kind, layer, architecture), rows, columns)
+                for kind, rows, columns in _matrices(architecture, dense=dense)
+            )
+        found.append(known[same])
+    return tuple(found)
 
 
-def _matrices(architecture: Architecture, layer: int) -> Iterator[tuple[Kind, int, int]]:
-    """Kind, rows and columns of the quantized tensors of one layer."""
+def _is_dense(architecture: Architecture, layer: int) -> bool:
+    return not architecture.experts or layer < architecture.dense_layers
+
+
+def _matrices(architecture: Architecture, *, dense: bool) -> Iterator[tuple[Kind, int, int]]:
+    """Kind, rows and columns of the quantized tensors of one layer, whose feed-forward part is dense or experts."""
     yield from _attention(architecture)
     embedding = architecture.embedding
-    for times, wide in _feed_forward(architecture, layer):
+    for times, wide in _feed_forward(architecture, dense=dense):
         yield "ffn_gate", wide * times, embedding
         yield "ffn_up", wide * times, embedding
         yield "ffn_down", embedding * times, wide
@@ -161,9 +175,9 @@ def _small_tensors(architecture: Architecture) -> int:
     return count + architecture.experts * architecture.embedding
 
 
-def _feed_forward(architecture: Architecture, layer: int) -> Iterator[tuple[int, int]]:
+def _feed_forward(architecture: Architecture, *, dense: bool) -> Iterator[tuple[int, int]]:
     """Number and width of the feed-forward parts of a layer: one dense, or the routed and the shared experts."""
-    if not architecture.experts or layer < architecture.dense_layers:
+    if dense:
         yield 1, architecture.feed_forward
         return
     yield architecture.experts, _expert(architecture)

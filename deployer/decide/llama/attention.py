@@ -47,8 +47,7 @@ def attention(work: Work, source: Tensor, layer: int) -> Tensor:
 
 
 def _attend(work: Work, query: Tensor, key: Tensor | None, value: Tensor | None, layer: int) -> Tensor:
-    graph, settings, tokens = work.graph, work.settings, work.tokens
-    values = value_dim(work.architecture, layer)
+    graph, values = work.graph, value_dim(work.architecture, layer)
     query, key, value, rotated = _rotations(work, query, key, value, values)
     graph.expand(query)
     for tensor in (value, key):
@@ -60,7 +59,7 @@ def _attend(work: Work, query: Tensor, key: Tensor | None, value: Tensor | None,
     attended = _scores(work, part(query, query.layout), values, layer)
     if rotated:
         attended = reshape(new(attended.layout, attended), attended.layout)
-    return graph.expand(attended) if settings.tokens == tokens else attended
+    return graph.expand(attended)
 
 
 def _rotations(

@@ -14,9 +14,9 @@ from deployer.decide.llama.cache import half_bytes, kv_bytes, states
 from deployer.decide.llama.compute import Part, graph_bytes, inputs_bytes, representatives
 from deployer.decide.llama.overhead import gpu_overhead, host_overhead
 from deployer.decide.llama.projector import projector_bytes
-from deployer.decide.llama.settings import FEW_OUTPUTS, RESERVED_HALVES, Buffers, DeviceBuffers, LlamaSettings
+from deployer.decide.llama.settings import FEW_OUTPUTS, RESERVED_HALVES, Buffers, DeviceBuffers, LlamaSettings, Where
 from deployer.decide.llama.traits import traits
-from deployer.decide.weights import expert_share, layer_elements
+from deployer.decide.weights import expert_share, layers_elements
 from deployer.types import Architecture, WeightLayout
 
 BATCHED = 32
@@ -28,16 +28,23 @@ PIPELINE_COPIES = 4
 """Several GPUs with all layers work as a pipeline (`GGML_SCHED_MAX_COPIES`), unless tensors are overridden."""
 
 
-def buffers(architecture: Architecture, layout: WeightLayout, settings: LlamaSettings) -> Buffers:
-    """Bytes of every buffer. Layers fill the GPUs from the end, the output first; the rest is in main memory."""
-    kept = _kept(architecture, layout, settings)
-    start = first = kept.items - sum(settings.gpu_layers)
-    gpus = []
-    for count in settings.gpu_layers:
+def buffers(
+    architecture: Architecture, layout: WeightLayout, settings: LlamaSettings, where: Where | None = None
+) -> Buffers:
+    """Bytes of every buffer. Layers fill the GPUs from the end, the output first; the rest is in main memory.
+
+    `where` stands for what the settings themselves say of places.
+    """
+    where = settings.where if where is None else where
+    kept = kept_sums(architecture, layout, settings, where.cpu_moe_layers)
+    start = first = kept.items - sum(where.gpu_layers)
+    shape, gpus = Shape(architecture, layout, settings, where, first), []
+    overhead = gpu_overhead(where.accelerator, architecture, settings.gpu_reserve_mib)
+    for count in where.gpu_layers:
         end = start + count
-        gpus.append(_gpu(architecture, layout, settings, (first, start, end), kept))
+        gpus.append(_gpu(shape, start, end, kept, overhead))
         start = end
-    return _with_projector(Buffers(gpus=tuple(gpus), host=_host(architecture, layout, settings, first, kept)), settings)
+    return _with_projector(Buffers(gpus=tuple(gpus), host=_host(shape, kept)), settings)
 
 
 def _with_projector(made: Buffers, settings: LlamaSettings) -> Buffers:
@@ -54,32 +61,45 @@ def _with_projector(made: Buffers, settings: LlamaSettings) -> Buffers:
     )
 
 
-def gpu_compute(
-    architecture: Architecture, layout: WeightLayout, settings: LlamaSettings, span: tuple[int, int, int]
-) -> int:
-    """Compute buffer of the GPU with items `span[1]` to `span[2]`, where the first item on any GPU is `span[0]`.
+class Shape(NamedTuple):
+    """What is served and where it is; `first` is the first item on any GPU (items: the layers, then the output)."""
+
+    architecture: Architecture
+    layout: WeightLayout
+    settings: LlamaSettings
+    where: Where
+    first: int
+
+    @property
+    def copies(self) -> int:
+        """Copies of a graph's inputs."""
+        several = len(self.where.gpu_layers) > 1 and not self.first and not self.where.cpu_moe_layers
+        return PIPELINE_COPIES if several else 1
+
+
+def gpu_compute(shape: Shape, start: int, end: int) -> int:
+    """Compute buffer of the GPU with items `start` to `end`.
 
     The first GPU also computes for the layers in main memory, whose weights are copied to it one by one.
     """
-    first, start, end = span
+    architecture, layout, settings, where, first = shape
     layers = architecture.layers - architecture.nextn_layers
-    several = len(settings.gpu_layers) > 1 and not first and not settings.cpu_moe_layers
-    weight = _weight_bytes(architecture, layout)
     guests = representatives(architecture, 0, min(first, layers)) if start == first else ()
-    away = start < settings.cpu_moe_layers and bool(architecture.experts)
+    away = start < where.cpu_moe_layers and bool(architecture.experts)
+    weight = _weight_bytes(architecture, layout) if guests or away else 0.0
     share = Part(
         layers=representatives(architecture, start, min(end, layers)),
         guests=guests,
         output=end > len(layout.layer_bytes),
         head_bytes=layout.output_bytes or layout.input_bytes if first > len(layout.layer_bytes) else 0,
         first=start == first,
-        copies=PIPELINE_COPIES if several else 1,
+        copies=shape.copies,
         weight_bytes=weight if guests else 0.0,
         expert_bytes=weight if away else 0.0,
-        half_copies=settings.halves and settings.build >= RESERVED_HALVES,
+        half_copies=settings.halves(where.accelerator) and settings.build >= RESERVED_HALVES,
     )
     made = _whole_logits(architecture, settings, share) or graph_bytes(architecture, settings.computed, share)
-    return max(made, _reordered(architecture, settings)) if settings.accelerator == "vulkan" else made
+    return max(made, _reordered(architecture, settings)) if where.accelerator == "vulkan" else made
 
 
 def _whole_logits(architecture: Architecture, settings: LlamaSettings, share: Part) -> int:
@@ -89,9 +109,10 @@ def _whole_logits(architecture: Architecture, settings: LlamaSettings, share: Pa
     Qwen2.5-32B, 66.50 of TinyLlama. Where a mask of 32 bits is larger than a feed-forward part, they come after that
     and two vectors: 382.01 MiB of Qwen2.5-7B with 32768 tokens (7780), 613.01 of Llama-3.1-8B with 16384 (5781).
     """
-    new = settings.build >= FEW_OUTPUTS or settings.embedding or not settings.flash_attention
+    if settings.build >= FEW_OUTPUTS or settings.embedding or not settings.flash_attention:
+        return 0
     other = architecture.experts or architecture.sliding_window or any(architecture.recurrent)
-    if new or other or share.guests or not share.output or share.copies > 1:
+    if other or share.guests or not share.output or share.copies > 1:
         return 0
     later = settings.cells + 2 * architecture.embedding if settings.cells > architecture.feed_forward else 0
     logits = 4 * settings.tokens * (architecture.vocabulary + architecture.embedding + later)
@@ -111,7 +132,7 @@ def _reordered(architecture: Architecture, settings: LlamaSettings) -> int:
     return settings.tokens * (4 * columns + 2 * settings.cells)
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
     """Running sums over the items: layers, then the output; and what of the layers is in main memory all the same."""
 
     weights: tuple[int, ...]
@@ -125,9 +146,10 @@ class _Kept(NamedTuple):
         return len(self.weights) - 1
 
 
-def _kept(architecture: Architecture, layout: WeightLayout, settings: LlamaSettings) -> _Kept:
-    weights, experts = _weights(architecture, layout, settings.cpu_moe_layers)
-    return _Kept(weights, *_conversations(architecture, settings.computed), experts)
+def kept_sums(architecture: Architecture, layout: WeightLayout, settings: LlamaSettings, cpu_moe_layers: int) -> Kept:
+    """What all items keep, wherever they are."""
+    weights, experts = _weights(architecture, layout, cpu_moe_layers)
+    return Kept(weights, *_conversations(architecture, settings.computed), experts)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -159,41 +181,32 @@ def copied_input_bytes(layout: WeightLayout) -> int:
     return layout.token_embedding_bytes or layout.input_bytes
 
 
-def _gpu(
-    architecture: Architecture,
-    layout: WeightLayout,
-    settings: LlamaSettings,
-    span: tuple[int, int, int],
-    kept: _Kept,
-) -> DeviceBuffers:
-    _, start, end = span
+def _gpu(shape: Shape, start: int, end: int, kept: Kept, overhead: int) -> DeviceBuffers:
+    settings, (weights, kv, states, _) = shape.settings, kept
     return DeviceBuffers(
-        weights=kept.weights[end] - kept.weights[start],
-        kv=kept.kv[end] - kept.kv[start],
-        state=kept.states[end] - kept.states[start],
-        compute=gpu_compute(architecture, layout, settings, span) if end > start or settings.outputs >= BATCHED else 0,
-        overhead=gpu_overhead(settings.accelerator, architecture, settings.gpu_reserve_mib)
-        + _pool_bytes(architecture, settings, span),
+        weights=weights[end] - weights[start],
+        kv=kv[end] - kv[start],
+        state=states[end] - states[start],
+        compute=gpu_compute(shape, start, end) if end > start or settings.outputs >= BATCHED else 0,
+        overhead=overhead + (_pool_bytes(shape, start, end) if settings.build < RESERVED_HALVES else 0),
     )
 
 
-def _pool_bytes(architecture: Architecture, settings: LlamaSettings, span: tuple[int, int, int]) -> int:
+def _pool_bytes(shape: Shape, start: int, end: int) -> int:
     """Copies in 16 bits that builds before RESERVED_HALVES make at run time: those of the largest layer."""
-    if not settings.halves or settings.build >= RESERVED_HALVES:
+    architecture, _, settings, where, first = shape
+    if not settings.halves(where.accelerator):
         return 0
-    first, start, end = span
     layers = range(0 if start == first else start, min(end, architecture.layers))
     return max((half_bytes(architecture, settings, layer) for layer in layers), default=0)
 
 
-def _host(
-    architecture: Architecture, layout: WeightLayout, settings: LlamaSettings, first: int, kept: _Kept
-) -> DeviceBuffers:
+def _host(shape: Shape, kept: Kept) -> DeviceBuffers:
+    architecture, layout, settings, where, first = shape
     layers = architecture.layers - architecture.nextn_layers
-    if settings.gpu_layers:
+    if where.gpu_layers:
         weights = kept.weights[first] + kept.experts
-        several = len(settings.gpu_layers) > 1 and not first and not settings.cpu_moe_layers
-        compute = inputs_bytes(architecture, settings.computed, PIPELINE_COPIES if several else 1)
+        compute = inputs_bytes(architecture, settings.computed, shape.copies)
         compute += _states_at_home(architecture, settings, min(first, layers))
     else:
         first = kept.items
@@ -206,7 +219,7 @@ def _host(
         state=kept.states[first],
         compute=compute,
         output=output_bytes(architecture, settings),
-        overhead=host_overhead(settings.accelerator),
+        overhead=host_overhead(where.accelerator),
     )
 
 
@@ -241,5 +254,5 @@ def output_bytes(architecture: Architecture, settings: LlamaSettings) -> int:
 @functools.lru_cache(maxsize=512)
 def _weight_bytes(architecture: Architecture, layout: WeightLayout) -> float:
     """Bytes of one weight of the repeating layers, to two places."""
-    elements = sum(layer_elements(architecture, layer) for layer in range(architecture.layers))
+    elements = sum(layers_elements(architecture))
     return round(sum(layout.layer_bytes) / max(elements, 1), 2)

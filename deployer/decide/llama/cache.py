@@ -29,27 +29,34 @@ def row_bytes(kv_type: str, elements: int) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def kv_bytes(architecture: Architecture, settings: LlamaSettings) -> tuple[int, ...]:
-    """Keys and values of all slots in each layer; 0 for a layer that keeps none.
+    """Keys and values of all slots in each layer; 0 for a layer that keeps none."""
+    rows = _rows(architecture, settings.kv_type_k, settings.kv_type_v, flash_attention=settings.flash_attention)
+    by_window = {window: settings.window_cells(window) * settings.streams for window in set(architecture.windows)}
+    return tuple(row * by_window[window] for row, window in zip(rows, architecture.windows, strict=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _rows(architecture: Architecture, kv_type_k: str, kv_type_v: str, *, flash_attention: bool) -> tuple[int, ...]:
+    """Keys and values of one cell in each layer.
 
     Layers that only draft or read another's keep none; so do those with a state, unless they have both. Without flash
     attention, values lie transposed and every layer takes the widest.
     """
-    by_window = {window: settings.window_cells(window) * settings.streams for window in set(architecture.windows)}
     own = architecture.layers - max(architecture.shared_kv_layers, architecture.nextn_layers)
     widths = [value_dim(architecture, layer) * _heads(architecture, layer) for layer in range(architecture.layers)]
     widest = max(widths)
     found = []
-    for layer, (state, window) in enumerate(zip(architecture.recurrent, architecture.windows, strict=True)):
+    for layer, state in enumerate(architecture.recurrent):
         if layer >= own or not _keeps(architecture, layer, state=state):
             found.append(0)
             continue
         if architecture.kv_lora_rank:
-            row = row_bytes(settings.kv_type_k, architecture.kv_lora_rank + architecture.rope_head_dim)
-            row += _indexer(architecture, layer, settings.kv_type_k)
+            row = row_bytes(kv_type_k, architecture.kv_lora_rank + architecture.rope_head_dim)
+            row += _indexer(architecture, layer, kv_type_k)
         else:
-            row = row_bytes(settings.kv_type_k, key_dim(architecture, layer) * _heads(architecture, layer))
-            row += row_bytes(settings.kv_type_v, widths[layer] if settings.flash_attention else widest)
-        found.append(row * by_window[window])
+            row = row_bytes(kv_type_k, key_dim(architecture, layer) * _heads(architecture, layer))
+            row += row_bytes(kv_type_v, widths[layer] if flash_attention else widest)
+        found.append(row)
     return tuple(found)
 
 

@@ -8,8 +8,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from deployer.decide.llama.allocator import Tensor
 from deployer.decide.llama.altup import merged, stacked
 from deployer.decide.llama.graph import FLOAT, Graph, inplace, new, part, reshape, weighted
@@ -43,19 +41,15 @@ class Part(NamedTuple):
     half_copies: bool = False
 
 
+@functools.lru_cache(maxsize=4096)
 def graph_bytes(architecture: Architecture, settings: LlamaSettings, share: Part) -> int:
-    """Bytes of the compute buffer of a device that does `share`, which says alone what is where."""
-    return _graph_bytes(architecture, _anywhere(settings), share)
+    """Bytes of the compute buffer of a device that does `share`, which says alone what is where.
 
-
-@functools.lru_cache(maxsize=4096)
-def _anywhere(settings: LlamaSettings) -> LlamaSettings:
-    """The settings without places, so that equal graphs are made once."""
-    return msgspec.structs.replace(settings, gpu_layers=(), cpu_moe_layers=0)
-
-
-@functools.lru_cache(maxsize=4096)
-def _graph_bytes(architecture: Architecture, settings: LlamaSettings, share: Part) -> int:
+    With several copies of its inputs none is ever free again, so that what only the first GPU has comes on top.
+    """
+    if share.copies > 1 and share.first and share.on_gpu and not _alters_vectors(architecture):
+        later = share._replace(first=False)
+        return graph_bytes(architecture, settings, later) + _first_bytes(architecture, settings, share.copies)
     graph = Graph()
     tokens, embedding = settings.tokens, architecture.embedding
     if not share.on_gpu:
@@ -86,6 +80,20 @@ def _graph_bytes(architecture: Architecture, settings: LlamaSettings, share: Par
         current = inplace(current) if work.traits.softcap else current
     graph.expand(current)
     return graph.buffer_bytes(share.copies)
+
+
+def _alters_vectors(architecture: Architecture) -> bool:
+    """Whether the first layer's device does more with the tokens' vectors than to read them."""
+    own = traits(architecture.name)
+    return bool(own.scaled_input or own.altup or architecture.wkv_head_size or architecture.per_layer_embedding)
+
+
+def _first_bytes(architecture: Architecture, settings: LlamaSettings, copies: int) -> int:
+    """Inputs, and what is written of them, that the first GPU has beside the vectors which every GPU is given."""
+    first, later = Graph(), Graph()
+    _vectors_on_gpu(first, architecture.embedding, settings)
+    later.input(architecture.embedding * settings.tokens * FLOAT)
+    return first.buffer_bytes(copies) - later.buffer_bytes(copies)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -149,8 +157,8 @@ def _work(graph: Graph, architecture: Architecture, settings: LlamaSettings) -> 
         else positions
     )
     chosen = graph.input(settings.outputs * FLOAT, (settings.outputs,))
-    work = Work(graph, architecture, settings, traits(architecture.name), positions, masks, cells, value_cells, copies)
-    return work, chosen
+    inputs = (positions, masks, cells, value_cells, copies)
+    return Work(graph, architecture, settings, traits(architecture.name), tokens, *inputs), chosen
 
 
 def _mask(graph: Graph, settings: LlamaSettings, window: int) -> Tensor:

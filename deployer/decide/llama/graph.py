@@ -76,7 +76,8 @@ def store(*sources: Tensor) -> Tensor:
 
 def weighted(source: Tensor, *, layer_norm: bool = False) -> Tensor:
     """A norm and its weight. Only the root mean square norm writes over its source."""
-    return inplace(new(plain(source.layout), source) if layer_norm else inplace(source))
+    normed = new(plain(source.layout), source) if layer_norm else inplace(source)
+    return Tensor(normed.size, normed.layout, (normed,), overwrites=True)
 
 
 def plain(layout: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """What llama.cpp is told, and the buffers it then makes, in bytes."""
 
 import functools
-import math
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,6 +37,14 @@ RESERVED_HALVES = 9470
 _HALVED = frozenset(("cuda", "rocm", "sycl"))
 
 
+class Where(NamedTuple):
+    """What goes where: layers on each GPU, layers whose experts are in main memory, and the code that computes."""
+
+    gpu_layers: tuple[int, ...] = ()
+    cpu_moe_layers: int = 0
+    accelerator: Accelerator = "cpu"
+
+
 class LlamaSettings(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """Settings that decide llama.cpp's memory; the defaults are those that this program plans with.
 
@@ -70,14 +78,18 @@ class LlamaSettings(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
         return _computed(self)
 
     @property
-    def halves(self) -> bool:
+    def where(self) -> Where:
+        """What these settings say of places."""
+        return Where(self.gpu_layers, self.cpu_moe_layers, self.accelerator)
+
+    def halves(self, accelerator: Accelerator) -> bool:
         """Whether attention on a GPU copies keys and values to 16 bits first.
 
         Source: llama.cpp b11434 ggml/src/ggml-cuda/fattn.cu (which HIP shares), ggml/src/ggml-sycl/fattn.cpp,
         `flash_attn_ext_get_alloc_size`: for all kernels but the one for single tokens.
         """
         others = (self.kv_type_k, self.kv_type_v) != ("f16", "f16")
-        return others and self.flash_attention and self.accelerator in _HALVED
+        return others and self.flash_attention and accelerator in _HALVED
 
     @property
     def cells(self) -> int:
@@ -149,4 +161,4 @@ class Buffers(msgspec.Struct, frozen=True, kw_only=True):
 
 def padded(count: int, padding: int = PADDING) -> int:
     """The next multiple of `padding`."""
-    return math.ceil(count / padding) * padding
+    return -(-count // padding) * padding

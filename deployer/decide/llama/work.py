@@ -12,9 +12,9 @@ from deployer.types import Architecture
 class Work(NamedTuple):
     """The graph, what all layers read (positions, the masks by window, indices of cells, copies of states), and facts.
 
-    `weight_bytes` and `expert_bytes` are the bytes of one weight that is not on the device that computes: such a matrix
-    is copied there just before its product, and so are the keys and values of its layer
-    (ggml/src/ggml-backend.cpp, `need_new_split`); 0: they are where they are used.
+    `tokens` are computed at once. `weight_bytes` and `expert_bytes` are the bytes of one weight that is not on the
+    device that computes: such a matrix is copied there just before its product, and so are the keys and values of its
+    layer (ggml/src/ggml-backend.cpp, `need_new_split`); 0: they are where they are used.
     `half_copies`: attention copies its keys and values to 16 bits first.
     """
 
@@ -22,6 +22,7 @@ class Work(NamedTuple):
     architecture: Architecture
     settings: LlamaSettings
     traits: Traits
+    tokens: int
     positions: Tensor
     masks: dict[int, Tensor]
     cells: Tensor
@@ -31,15 +32,12 @@ class Work(NamedTuple):
     expert_bytes: float = 0.0
     half_copies: bool = False
 
-    @property
-    def tokens(self) -> int:
-        """Tokens computed at once."""
-        return self.settings.tokens
-
     def matrix(self, source: Tensor, width: int) -> Tensor:
         """Product of `source` with a weight matrix that gives `width` elements a row."""
-        layout = plain(source.layout)
-        return new((width, *layout[1:]), source, *self.copied(self.weight_bytes, layout[0] * width))
+        inner, *rows = plain(source.layout)
+        if not self.weight_bytes:
+            return new((width, *rows), source)
+        return new((width, *rows), source, *self.copied(self.weight_bytes, inner * width))
 
     def expert_matrix(self, source: Tensor, chosen: Tensor, width: int) -> Tensor:
         """Product with the matrices of the experts that each token has chosen, which are copied all."""

@@ -5,6 +5,7 @@ import pytest
 
 from deployer.decide.candidates import Device
 from deployer.decide.llama import DeviceBuffers, LlamaSettings, buffers
+from deployer.decide.llama.settings import Where
 from deployer.decide.memory import MIB, Load, make_load, memory_of
 from deployer.decide.placement import all_on_gpus, on_host, partly_on_gpus
 from deployer.decide.weights import Weights, compute_layout
@@ -36,14 +37,17 @@ def load(
     return make_load(architecture, weights, context=context, slots=slots, kv_type=kv_type, micro_batch=micro_batch)
 
 
+def told(case: Load, *gpu_layers: int, **changes: object) -> LlamaSettings:
+    where = {"gpu_layers": gpu_layers, "accelerator": "cuda" if gpu_layers else "cpu"}
+    return msgspec.structs.replace(case.settings, **where | changes)
+
+
 def host(case: Load, *gpu_layers: int, **changes: object) -> DeviceBuffers:
-    settings = msgspec.structs.replace(case.placed(gpu_layers, "cuda" if gpu_layers else "cpu"), **changes)
-    return buffers(case.architecture, case.weights.layout, settings).host
+    return buffers(case.architecture, case.weights.layout, told(case, *gpu_layers, **changes)).host
 
 
 def on_gpu(case: Load, *gpu_layers: int, **changes: object) -> tuple[DeviceBuffers, ...]:
-    settings = msgspec.structs.replace(case.placed(gpu_layers, "cuda"), **changes)
-    return buffers(case.architecture, case.weights.layout, settings).gpus
+    return buffers(case.architecture, case.weights.layout, told(case, *gpu_layers, **changes)).gpus
 
 
 def test_each_slot_has_its_own_cells_padded_to_256() -> None:
@@ -129,7 +133,7 @@ def test_a_tied_embedding_is_there_twice_where_a_cpu_lays_it_out_anew() -> None:
 
 def test_parts_are_whole_mebibytes_with_a_margin() -> None:
     case = load(LLAMA_8B, 4096)
-    gpu_part, main = memory_of(case, case.placed((33,), "cuda"), [("gpu0", 24000), ("host", None)])
+    gpu_part, main = memory_of(case, Where((33,), 0, "cuda"), [("gpu0", 24000), ("host", None)])
     assert gpu_part.total_mib == (
         gpu_part.weights_mib + gpu_part.kv_cache_mib + gpu_part.compute_mib + gpu_part.overhead_mib
     )
@@ -212,13 +216,9 @@ def test_attention_on_a_gpu_copies_a_quantized_cache_to_16_bits(
     # Copies of one layer (llama.cpp b11434 ggml-cuda/fattn-common.cuh): in the compute buffer, or in a pool beside it
     case, every = load(shape, context, kv_type=kv_type), shape.layers + 1
     assert on_gpu(case, every, build=9440)[0].overhead == (300 + mib) * MIB
-    cuda, vulkan = (buffers(shape, case.weights.layout, told(case, every, kind)).gpus[0] for kind in ("cuda", "vulkan"))
+    cuda, vulkan = (on_gpu(case, every, accelerator=kind)[0] for kind in ("cuda", "vulkan"))
     assert cuda.compute >= max(vulkan.compute, mib * MIB)
     assert (cuda.compute > vulkan.compute) == (mib > 0)
-
-
-def told(case: Load, layers: int, accelerator: str) -> LlamaSettings:
-    return msgspec.structs.replace(case.placed((layers,), "cuda"), accelerator=accelerator)
 
 
 def test_a_quantized_cache_never_needs_less_work_than_one_of_16_bits() -> None:

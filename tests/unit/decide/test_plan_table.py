@@ -334,10 +334,17 @@ def test_embedding_models_and_others_are_not_mixed_up() -> None:
         plan(sample("cpu-no-avx"), workload="embedding")
     embedding = replace(model("qwen2.5-0.5b-instruct"), embedding=True)
     with pytest.raises(NoFitError, match="use --workload embedding"):
-        plan(sample("cpu-no-avx"), embedding)
+        plan(sample("cpu-no-avx"), embedding, workload="agents")
+    with pytest.raises(NoFitError, match="vectors and cannot serve chat; use --workload embedding"):
+        plan(sample("cpu-no-avx"), embedding, workload="chat", workload_asked=True)
     found = plan(sample("cpu-no-avx"), embedding, workload="embedding")
     assert "--embeddings" in found.command
     assert "--jinja" not in found.command
+    by_itself = plan(sample("cpu-no-avx"), embedding)
+    assert (by_itself.command, by_itself.request.workload) == (found.command, "embedding")
+    assert by_itself.warnings[0].endswith("cannot chat, so it is served for embeddings (POST /v1/embeddings); "
+                                          "--workload embedding says so plainly")  # fmt: skip
+    assert not any("so it is served for embeddings" in text for text in found.warnings)
 
 
 def test_an_unknown_architecture_is_refused() -> None:
