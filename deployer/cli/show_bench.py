@@ -92,7 +92,7 @@ def _prompt(run: BenchRun) -> Iterator[Table]:
     header = ("PROMPT TOKENS", "TTFT P50 MS", "P10 TO P90", "PREFILL TOK/S", "CACHED", "N", "ERRORS")
     rows: Rows = [
         (
-            *(_number(one.prompt_tokens), _ms(one.ttft_s.p50), f"{_ms(one.ttft_s.p10)} to {_ms(one.ttft_s.p90)}"),
+            *(_number(one.prompt_tokens), _ms(one.ttft_s.p50), _band(one.ttft_s)),
             *(_number(one.prefill_tokens_per_s.p50), _number(one.cached_tokens), str(one.ttft_s.n)),
             _faults(one.tally),
         )
@@ -100,6 +100,10 @@ def _prompt(run: BenchRun) -> Iterator[Table]:
     ]
     notes = [] if found.stopped is None else [f"stopped: {found.stopped}"]
     yield "prompt: time to first token by length", header, rows, notes
+
+
+def _band(found: Spread) -> str:
+    return "-" if found.p10 is None or found.p90 is None else f"{_ms(found.p10)} to {_ms(found.p90)}"
 
 
 def _memory(run: BenchRun) -> Iterator[Table]:

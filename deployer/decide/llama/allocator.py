@@ -128,7 +128,7 @@ def _reuse(arena: Arena, tensor: Tensor, source: Tensor) -> bool:
         owner = source.view_of
         if owner.views != 1 or owner.children:
             return False
-    if not owner.allocated:
+    if not owner.allocated or owner.size < tensor.size:
         return False
     tensor.offset, owner.allocated = owner.offset, False
     if owner.size > tensor.size:

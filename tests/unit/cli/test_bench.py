@@ -1,10 +1,8 @@
 """`bench` of a URL: tables or one document, a report that grows, and what was measured when it is interrupted."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from deployer.types.benchmark import BenchRun
 from tests.unit.bench.scheduled import GAP_S, ROUTE, TTFT_S, Scheduled, scheduled
+from tests.unit.cli.begun import begun
 from tests.unit.cli.test_bad_input import deployer, refused
 
 
@@ -26,17 +25,7 @@ def server() -> Iterator[Scheduled]:
 
 
 def started(server: Scheduled, home: Path, *args: str) -> subprocess.Popen[str]:
-    key = home / "key"
-    key.write_text(f"{server.key}\n")
-    words = ("bench", "--url", f"{server.url}/v1/", "--key-file", str(key), "--seconds", "1", *args)
-    return subprocess.Popen(
-        [sys.executable, "-m", "deployer", *words],
-        env={**os.environ, "DEPLOYER_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return begun("bench", server.url, server.key, home, "--seconds", "1", *args)
 
 
 def bench(server: Scheduled, home: Path, *args: str) -> tuple[int, str, str]:

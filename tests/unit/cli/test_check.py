@@ -1,10 +1,8 @@
 """`check`: one table or one document, whatever happens, and an exit code that a script can use."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.cli.begun import begun
 from tests.unit.cli.test_bad_input import deployer
 from tests.unit.health.capable import capable, chat_route, make_capable
 from tests.unit.health.conftest import Scripted
@@ -29,17 +28,7 @@ def server() -> Iterator[Scripted]:
 
 
 def started(server: Scripted, home: Path, *args: str) -> subprocess.Popen[str]:
-    key = home / "key"
-    key.write_text(f"{server.key}\n")
-    words = ("check", "--url", f"{server.url}/v1/", "--key-file", str(key), *args)
-    return subprocess.Popen(
-        [sys.executable, "-m", "deployer", *words],
-        env={**os.environ, "DEPLOYER_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return begun("check", server.url, server.key, home, *args)
 
 
 def check(server: Scripted, home: Path, *args: str) -> tuple[int, str, str]:

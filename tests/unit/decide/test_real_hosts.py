@@ -116,14 +116,7 @@ def summary(plan: Plan) -> str:
 def test_the_decision_on_a_real_host(name: str) -> None:
     ask = ASKS[name]
     found = decide(ask)
-    wrong = [f"no sentence says /{text}/" for text in ask.expect.sentence if not says(told(found), text)]
-    if isinstance(found, NoFitError):
-        wrong += [] if ask.expect.error is not None else ["a plan is expected"]
-        wrong += [] if says([found.message], ask.expect.headline or "") else [f"no /{ask.expect.headline}/ at the top"]
-    elif ask.expect.error == "no-fit":
-        wrong.append("nothing may run here")
-    else:
-        wrong += [*choice(found, ask.expect), *placement(found, ask.expect), *written(found, ask.expect)]
+    wrong = disagreements(found, ask.expect)
     assert not wrong, f"{name}: {'; '.join(wrong)}{picture(found)}"
 
 
@@ -182,6 +175,19 @@ def driver_cuda(ask: Ask) -> tuple[int, ...] | None:
         return numbers(facts.cuda)
     branch = numbers(facts.driver or "0")[0]
     return max((cuda for since, cuda in DRIVER_CUDA if since <= branch), default=(11, 4))
+
+
+def disagreements(found: Plan | NoFitError, expect: Expect) -> list[str]:
+    """Everything in which a decision is not the expected one."""
+    wrong = [f"no sentence says /{text}/" for text in expect.sentence if not says(told(found), text)]
+    if isinstance(found, NoFitError):
+        wrong += [] if expect.error is not None else ["a plan is expected"]
+        wrong += [] if says([found.message], expect.headline or "") else [f"no /{expect.headline}/ at the top"]
+    elif expect.error == "no-fit":
+        wrong.append("nothing may run here")
+    else:
+        wrong += [*choice(found, expect), *placement(found, expect), *written(found, expect)]
+    return wrong
 
 
 def choice(plan: Plan, expect: Expect) -> Iterator[str]:
