@@ -191,7 +191,9 @@ def _notes(runs: Sequence[BenchRun]) -> tuple[str, ...]:
 def _cells(runs: Sequence[BenchRun]) -> dict[str, Cell]:
     found = ((column, [(run, column.read(run.results)) for run in runs]) for column in COLUMNS)
     return {
-        column.key: _cell([sample for _, sample in known if sample], any(_marked(run, column) for run, _ in known))
+        column.key: _cell(
+            [sample for _, sample in known if sample], marked=any(_marked(run, column) for run, _ in known)
+        )
         for column, known in found
         if any(sample is not None and math.isfinite(sample.value) for _, sample in known)
     }
@@ -201,7 +203,7 @@ def _marked(run: BenchRun, column: Column) -> bool:
     return not run.complete or any(mark.suite in (None, column.suite) for mark in run.marks)
 
 
-def _cell(samples: Sequence[Sample], marked: bool) -> Cell:  # noqa: FBT001 - private
+def _cell(samples: Sequence[Sample], *, marked: bool) -> Cell:
     """Mean over runs; the interval holds every run's own, and the runs themselves where there are several."""
     values = [sample.value for sample in samples]
     several = len(samples) > 1
@@ -222,7 +224,7 @@ def _ranked(configurations: Sequence[Configuration]) -> tuple[Configuration, ...
     cells = [dict(one.cells) for one in configurations]
     for column in COLUMNS:
         able = [found for found in cells if column.key in found and _has_noise(found[column.key])]
-        if len(able) < 2:  # noqa: PLR2004 - a best one needs another
+        if len(able) <= 1:
             continue
         values = [found[column.key] for found in able]
         best = (max if column.more_is_better else min)(values, key=lambda one: one.value)

@@ -77,7 +77,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tpot_s(self) -> float | None:
         """Time per output token after the first."""
-        if self.output_tokens is None or self.output_tokens < 2:  # noqa: PLR2004 - the first token has no predecessor
+        if self.output_tokens is None or self.output_tokens <= 1:
             return None
         return (self.e2e_s - self.ttft_s) / (self.output_tokens - 1)
 

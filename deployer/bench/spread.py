@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from deployer.bench.definitions import ENOUGH_FOR_P99
 from deployer.types.benchmark import Rate, Spread
+from deployer.types.figures import ENOUGH_FOR_P99
 
 _DIGITS = 7
 _Z = 1.96

@@ -4,8 +4,9 @@ import re
 
 from deployer.bench.compare import Cell, Configuration
 from deployer.types.benchmark import BenchRun, MemoryRow
+from deployer.types.figures import NOTHING, figure
 
-BEST, LEVEL, MARKED, NOTHING = "★", "≈", "†", "-"
+BEST, LEVEL, MARKED = "★", "≈", "†"
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "www.": "www&#46;", "@": "&#64;"}
 """Markup, links that viewers make by themselves, and mentions."""
@@ -13,22 +14,13 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "www.": "
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def number(value: float | None) -> str:
-    """Three digits, and no more decimals than that takes."""
-    if value is None:
-        return NOTHING
-    if abs(value) >= 100:  # noqa: PLR2004 - three digits
-        return f"{value:.0f}"
-    return f"{value:.3g}"
-
-
 def cell(found: Cell | None) -> str:
     """A figure with its interval and marks."""
     if found is None:
         return NOTHING
     sign = {"best": f" {BEST}", "level": f" {LEVEL}", "": ""}[found.place]
-    interval = "" if found.low is None or found.high is None else f" ({number(found.low)} to {number(found.high)})"
-    return number(found.value) + interval + sign + (f" {MARKED}" if found.marked else "")
+    interval = "" if found.low is None or found.high is None else f" ({figure(found.low)} to {figure(found.high)})"
+    return figure(found.value) + interval + sign + (f" {MARKED}" if found.marked else "")
 
 
 def facts(one: Configuration) -> tuple[tuple[str, str], ...]:

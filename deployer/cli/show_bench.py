@@ -6,8 +6,8 @@ import click
 
 from deployer.cli.output import printable, table
 from deployer.types.benchmark import BenchRun, Rate, Spread, Tally
+from deployer.types.figures import ENOUGH_FOR_P99, figure
 
-ENOUGH_FOR_P99 = 100
 _MS = 1000.0
 
 
@@ -76,7 +76,7 @@ def _batch(run: BenchRun) -> Iterator[Table]:
     rows: Rows = [
         (
             *(str(one.at_once), _rate(one.output_tokens_per_s), _rate(one.total_tokens_per_s)),
-            *(_rate(one.requests_per_s), _rate(one.wall_s), _number(one.speed_up), str(one.wall_s.n)),
+            *(_rate(one.requests_per_s), _rate(one.wall_s), figure(one.speed_up), str(one.wall_s.n)),
             _faults(one.tally),
         )
         for one in found.points
@@ -92,8 +92,8 @@ def _prompt(run: BenchRun) -> Iterator[Table]:
     header = ("PROMPT TOKENS", "TTFT P50 MS", "P10 TO P90", "PREFILL TOK/S", "CACHED", "N", "ERRORS")
     rows: Rows = [
         (
-            *(_number(one.prompt_tokens), _ms(one.ttft_s.p50), _band(one.ttft_s)),
-            *(_number(one.prefill_tokens_per_s.p50), _number(one.cached_tokens), str(one.ttft_s.n)),
+            *(figure(one.prompt_tokens), _ms(one.ttft_s.p50), _band(one.ttft_s)),
+            *(figure(one.prefill_tokens_per_s.p50), figure(one.cached_tokens), str(one.ttft_s.n)),
             _faults(one.tally),
         )
         for one in found.points
@@ -113,7 +113,7 @@ def _memory(run: BenchRun) -> Iterator[Table]:
     header = ("DEVICE", "IDLE MIB", "WARM MIB", "PEAK MIB", "DURING", "PREDICTED + MARGIN", "ERROR")
     rows: Rows = [
         (
-            *(one.device, str(one.idle_mib), _number(one.warm_mib), str(one.peak_mib), one.peak_during),
+            *(one.device, str(one.idle_mib), figure(one.warm_mib), str(one.peak_mib), one.peak_during),
             one.estimate or "-",
             "-" if one.error_percent is None else f"{one.error_percent:+.1f} %",
         )
@@ -133,7 +133,7 @@ def _users(run: BenchRun) -> Iterator[Table]:
     rows: Rows = [
         (
             *(str(one.users), _rate(one.output_tokens_per_s), _ms(one.ttft_s.p50), _p99(one.ttft_s)),
-            *(_ms(one.tpot_s.p50), _p99(one.tpot_s), _number(one.goodput_per_s), str(one.ttft_s.n)),
+            *(_ms(one.tpot_s.p50), _p99(one.tpot_s), figure(one.goodput_per_s), str(one.ttft_s.n)),
             _faults(one.tally),
         )
         for one in found.points
@@ -147,7 +147,7 @@ def _users(run: BenchRun) -> Iterator[Table]:
 
 def _spread_row(title: str, found: Spread, scale: float) -> tuple[str, ...]:
     def shown(value: float | None) -> str:
-        return "-" if value is None else _number(value * scale)
+        return "-" if value is None else figure(value * scale)
 
     interval = "-" if found.low is None else f"{shown(found.low)} to {shown(found.high)}"
     return title, shown(found.p50), shown(found.p90), _p99(found, scale), interval, str(found.n)
@@ -155,7 +155,7 @@ def _spread_row(title: str, found: Spread, scale: float) -> tuple[str, ...]:
 
 def _p99(found: Spread, scale: float = _MS) -> str:
     if found.p99 is not None:
-        return _number(found.p99 * scale)
+        return figure(found.p99 * scale)
     return "n too small" if 0 < found.n < ENOUGH_FOR_P99 else "-"
 
 
@@ -167,14 +167,8 @@ def _faults(found: Tally) -> str:
 def _rate(found: Rate) -> str:
     if found.mean is None:
         return "-"
-    return _number(found.mean) + (f" +- {_number(found.sd)}" if found.sd is not None else "")
+    return figure(found.mean) + (f" +- {figure(found.sd)}" if found.sd is not None else "")
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else _number(value * _MS)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
+    return "-" if value is None else figure(value * _MS)

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 from deployer.health.answers import ProtocolError
-from deployer.health.trial import CLOSED, Broken, Door, Live, NotRun, NotSupported, user
+from deployer.health.trial import CLIENT_ERRORS, CLOSED, Broken, Door, Live, NotRun, NotSupported, user
 
 _CHAT = "/v1/chat/completions"
 _ROUTES = (
@@ -61,7 +61,7 @@ def malformed(live: Live) -> str:
     statuses = [live.client.status_of_raw(path, body) for body in _MALFORMED]
     if closed := CLOSED.intersection(statuses):
         raise NotRun(f"HTTP {min(closed)} tells of the key, and nothing of the request")
-    if any(not 400 <= status < 500 for status in statuses):  # noqa: PLR2004 - client errors
+    if any(status not in CLIENT_ERRORS for status in statuses):
         raise Broken(f"cut JSON got HTTP {statuses[0]}, JSON of a wrong shape HTTP {statuses[1]}; 400 was expected")
     return f"HTTP {statuses[0]} for cut JSON, HTTP {statuses[1]} for JSON of a wrong shape"
 
@@ -77,7 +77,7 @@ def unknown_model(live: Live) -> str:
     except ProtocolError as error:
         if error.status in CLOSED:
             raise NotRun(f"HTTP {error.status} tells of the key, and nothing of the model") from error
-        if error.status is not None and 400 <= error.status < 500:  # noqa: PLR2004 - a client error
+        if error.status in CLIENT_ERRORS:
             return f"HTTP {error.status} for '{name}'"
         raise
     raise NotSupported(f"any name is answered: HTTP 200 for '{name}'")

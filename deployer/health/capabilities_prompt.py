@@ -5,7 +5,7 @@ import secrets
 import time
 
 from deployer.health.answers import Answer, ProtocolError
-from deployer.health.trial import CLOSED, Broken, Live, NotRun, NotSupported, Reading
+from deployer.health.trial import CLIENT_ERRORS, CLOSED, Broken, Live, NotRun, NotSupported, Reading
 
 _WORDS = ("time", "year", "people", "way", "day", "man", "life", "child", "world", "school", "state", "family", "group")
 _SAMPLES = (8, 72)
@@ -69,7 +69,7 @@ def too_long(live: Live) -> str:
     try:
         answer = live.ask(text, max_tokens=1)
     except ProtocolError as error:
-        if error.status is None or error.status in CLOSED or not 400 <= error.status < 500:  # noqa: PLR2004 - a client error
+        if error.status in CLOSED or error.status not in CLIENT_ERRORS:
             raise
         return f"HTTP {error.status} for {words} words; {_goes_on(live)}"
     raise NotSupported(f"{words} words were accepted and {answer.prompt_tokens} tokens read: it cuts in silence")

@@ -191,7 +191,8 @@ def checked_url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or parts.username is not None or parts.query or parts.fragment:
-        raise BadInputError("this is not the address of an HTTP server", hint="write it as http://HOST:PORT")
+        what = "this" if "@" in text else repr(text)  # before an @ stands a password
+        raise BadInputError(f"{what} is not the address of an HTTP server", hint="write it as http://HOST:PORT")
     return url
 
 

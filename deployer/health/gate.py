@@ -14,7 +14,7 @@ from deployer.health.probes import ANSWER, Finding, Probe, probes
 from deployer.health.speed_floor import excuse, held_back, speed_floor
 from deployer.health.watch import Watch
 from deployer.types import Check, HealthReport, Plan, Processor, ServerState
-from deployer.types.address import in_url
+from deployer.types.address import local_url
 
 OnStep = Callable[[str], None]
 POLL_S = 0.05
@@ -73,8 +73,7 @@ def gate(
 
 def server_url(plan: Plan) -> str:
     """Return where the server is reached from this machine: a wildcard address stands for loopback."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(plan.address, plan.address)  # noqa: S104
-    return f"http://{in_url(host)}:{plan.port}"
+    return local_url(plan.address, plan.port)
 
 
 def asking(client: Client) -> Callable[[str], Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from deployer.types import Capabilities, EngineProfile
 ABSENT = frozenset({400, 404, 405, 415, 422, 501})
 # Statuses by which they ask for a key.
 CLOSED = frozenset({401, 403})
+CLIENT_ERRORS = range(400, 500)
 
 
 class NotSupported(Exception):  # noqa: N818 - an outcome, not a fault

@@ -14,12 +14,11 @@ from deployer.render import gateway as gateway_files
 from deployer.render.compose import SERVICE
 from deployer.runtime.naming import project
 from deployer.types import Adopted, Plan
-from deployer.types.address import in_url
+from deployer.types.address import local_url
 from deployer.types.several import GatewayPlan
 from deployer.workflow import gateway_record
 
 HOST_GATEWAY = "host.docker.internal"
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared only
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +73,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         inside = project(made.name)
         return cls(
             name=made.name,
-            base_url=f"http://{in_url(_WILDCARDS.get(made.address, made.address))}:{made.port}/v1",
+            base_url=f"{local_url(made.address, made.port)}/v1",
             model=made.models[0],
             key_file=made.key_file,
             loopback=ipaddress.ip_address(made.address).is_loopback,
@@ -99,8 +98,7 @@ def meant(home: Home, name: str | None) -> str:
     if name is None and len(names) == 1:
         return names[0]
     if name is None:
-        known = ", ".join(_every_name(home)) or "none"
-        raise BadInputError(f"which deployment? there are: {known}", hint="deployer status")
+        raise _unknown(home, "which deployment?")
     return name
 
 
@@ -118,8 +116,13 @@ def current_plan(home: Home, name: str | None) -> Plan:
         raise StateError(
             f"no plan of {name} can be read", hint=f"stop what runs: deployer down {name}; then bring it up again"
         )
-    known = ", ".join(_every_name(home)) or "none"
-    raise BadInputError(f"no deployment {name!r}; there are: {known}", hint="deployer status")
+    raise _unknown(home, f"no deployment {name!r};")
+
+
+def _unknown(home: Home, said: str) -> BadInputError:
+    if known := ", ".join(_every_name(home)):
+        return BadInputError(f"{said} there are: {known}", hint="deployer status")
+    return BadInputError(f"{said} there is none yet", hint="deployer up MODEL, or deployer adopt URL --name NAME")
 
 
 def refuse_other_kinds(home: Home, name: str) -> None:

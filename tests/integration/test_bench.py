@@ -114,4 +114,6 @@ def test_an_adopted_server_is_measured_alike_and_compared(
 
 def test_a_server_that_is_down_is_a_precondition(served: Served) -> None:
     served.run("down", served.name, "--yes")
-    served.deployer("bench", served.name, "--json").exited(3)
+    error = served.deployer("bench", served.name, "--json").exited(3).json()["error"]
+    assert error["kind"] == "precondition"
+    assert served.name in error["hint"]
