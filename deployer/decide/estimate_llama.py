@@ -11,6 +11,7 @@ from deployer.decide.candidates import Candidate
 from deployer.decide.copies import copies, of_all, one_copy, part_of
 from deployer.decide.flags import served_projector
 from deployer.decide.llama.overhead import gpu_overhead
+from deployer.decide.llama.settings import padded
 from deployer.decide.llama.traits import VERIFIED
 from deployer.decide.memory import MIB, Load, conversations_bytes, make_load, margin_parts
 from deployer.decide.placement import Placement, all_on_gpus, experts_on_host, on_host, partly_on_gpus
@@ -144,11 +145,19 @@ def _load(candidate: Candidate, model: ModelSpec, weights: Weights, offer: Offer
         context=offer.context,
         slots=-(-offer.slots // copies(candidate)),
         kv_type=offer.kv_type,
-        micro_batch=engine.batch or MICRO_BATCH,
+        micro_batch=engine.batch or micro_batch_of(request, offer.context),
         embedding=request.workload == "embedding",
         gpu_reserve_mib=engine.gpu_reserve_mib,
         projector=served_projector(candidate, request),
     )
+
+
+def micro_batch_of(request: Request, context: int) -> int:
+    """Tokens computed at once: a text that is read whole has to be in one micro-batch.
+
+    Else 0.7.0 answers "input is too large to process. increase the physical batch size" (run).
+    """
+    return max(MICRO_BATCH, padded(context)) if request.whole_texts else MICRO_BATCH
 
 
 def all_layers(candidate: Candidate, host_mib: int | None, load: Load) -> Iterable[Placement]:
@@ -181,7 +190,7 @@ def _sizing(candidate: Candidate, host: HostFacts, offer: Offer, load: Load, pla
         tensor_parallel=1,
         kv_cache_type=offer.kv_type,
         threads=max(threads(host) // count, 1),
-        batch=candidate.engine.batch or BATCH,
+        batch=candidate.engine.batch or max(BATCH, load.settings.micro_batch),
         micro_batch=load.settings.micro_batch,
         tensor_split=placement.counts if len(placement.counts) > 1 else (),
         prompt_cache_mib=_prompt_cache_mib(memory.devices[-1], host.memory.total_mib, count),

@@ -58,7 +58,7 @@ def size(
     architecture = model.architecture
     server = make_server(candidate, architecture, weights)
     every = wanted_offers(candidate, host, architecture, request, kv_types(candidate, architecture))
-    batches = batch_tokens(candidate)
+    batches = _whole(batch_tokens(candidate), every) if request.whole_texts else batch_tokens(candidate)
     tried = _tried(server, host, every, batches)
     found = next(tried)
     if found is None:
@@ -74,6 +74,12 @@ def batch_tokens(candidate: Candidate) -> tuple[int, ...]:
     totals = [device.gpu.memory_total_mib for device in candidate.devices]
     smallest = min((total for total in totals if total is not None), default=0)
     return tuple(dict.fromkeys(tokens for floor, tokens in BATCH_TOKENS if smallest >= floor))
+
+
+def _whole(batches: Sequence[int], every: Sequence[Offer]) -> tuple[int, ...]:
+    """Batches that hold the longest text, which vLLM asks for ("smaller than max_model_len": config/scheduler.py)."""
+    longest = max(offer.context for offer in every)
+    return tuple(dict.fromkeys(max(batch, longest) for batch in batches))
 
 
 def dtype(candidate: Candidate) -> str:

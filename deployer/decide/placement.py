@@ -123,16 +123,19 @@ def _rooms(
 ) -> list[int]:
     """Bytes each GPU has for layers: free memory without overhead, compute buffer and margin."""
     fixed = _fixed(load, accelerator, min(len(devices), 2), offloaded, experts)
-    margin, part = margin_parts(load.weights.basis, verified=load.verified)
-    free = [device.gpu.memory_free_mib for device in devices]
-    known = [_EVEN if None in free else size or 0 for size in free]
+    first, *others = _usable(tuple(devices), margin_parts(load.weights.basis, verified=load.verified))
     projector = load.settings.projector
     reading = 0 if projector is None else projector_bytes(projector, load.settings.cells).device
-    taken = (fixed + reading, *(fixed for _ in known[1:]))
-    return [
-        max(int((size - margin) * MIB / (1 + part)) - beside - _ROUNDING, 0)
-        for size, beside in zip(known, taken, strict=True)
-    ]
+    return [max(first - fixed - reading, 0), *[max(size - fixed, 0) for size in others]]
+
+
+@functools.lru_cache(maxsize=1024)
+def _usable(devices: tuple[Device, ...], margin: tuple[int, float]) -> tuple[int, ...]:
+    """Bytes of each GPU's free memory without the margin: MiB, and part of what is used."""
+    fixed, part = margin
+    free = [device.gpu.memory_free_mib for device in devices]
+    known = [_EVEN if None in free else size or 0 for size in free]
+    return tuple(int((size - fixed) * MIB / (1 + part)) - _ROUNDING for size in known)
 
 
 def _balanced(sums: Sequence[int], rooms: Sequence[int]) -> tuple[int, ...]:

@@ -18,8 +18,11 @@ was measured (Q4 models of 7 and 8 thousand million parameters, llama-bench):
 import functools
 from typing import NamedTuple
 
+import msgspec
+
 from deployer.decide.candidates import Candidate, Device, has_tensor_cores
 from deployer.decide.host import short_name
+from deployer.decide.rules_quantization import unpacked
 from deployer.types import Accelerator, HostFacts
 
 MEASURED, KNOWN, ALLOWANCE = 1.1, 1.3, 2.0
@@ -27,7 +30,7 @@ MEASURED, KNOWN, ALLOWANCE = 1.1, 1.3, 2.0
 cards of this generation were measured by others, and where nobody told."""
 
 
-class Rate(NamedTuple):
+class Rate(msgspec.Struct, frozen=True):
     """Bytes and useful operations a second, how far off each may be, and in words what reading follows from."""
 
     bytes_per_s: float
@@ -89,6 +92,10 @@ _VULKAN = 0.8
 """Vulkan's part of what the maker's own library reaches: 0.67 of reading and all of arithmetic on an RTX 3090
 (llama.cpp#13506), 1.2 on an RX 7900 XTX (#20934), 0.7 and 0.4 on an RX 6700 XT (#5835)."""
 
+UNPACKED = 0.7
+"""Part of it that 4 bits of AWQ and GPTQ reach on AMD GPUs: 0.42 of the bandwidth, "less than half" on a Radeon 8060S
+(lemonade-sdk/vllm-rocm#24), 25 tokens/s of 24B on an R9700, half of it (ROCm/aiter#900)."""
+
 _CORE_GB_S, _NODE_GB_S, _NEXT_NODE_GB_S = 7.5, 30.0, 10.0
 """What decoding reads: 14.5 GB/s on 2 cores of a virtual machine, 16 on an i5-6500 (llama.cpp#34), 50 on a desktop of
 16 cores and 52 with eight channels [8], 32 on two sockets with four channels of DDR4 each (llama.cpp#1556)."""
@@ -115,15 +122,17 @@ _TORCH_OPERATIONS: tuple[tuple[str, float], ...] = (
 
 def gpu_rate(candidate: Candidate, device: Device) -> Rate | None:
     """What one GPU reaches with this engine; None where its bandwidth is unknown."""
-    return _gpu_rate(candidate.engine.memory, candidate.image.accelerator, device)
+    kernels = UNPACKED if unpacked(candidate) else 1.0
+    return _gpu_rate(candidate.engine.memory, candidate.image.accelerator, device, kernels)
 
 
 @functools.lru_cache(maxsize=1024)
-def _gpu_rate(memory: str, accelerator: Accelerator, device: Device) -> Rate | None:
+def _gpu_rate(memory: str, accelerator: Accelerator, device: Device, kernels: float) -> Rate | None:
     bandwidth = gpu_bandwidth(device)
     if bandwidth is None:
         return None
     part, per_byte, reading, arithmetic = _kind(_name(device), memory, accelerator)
+    part, reading = part * kernels, reading if kernels == 1 else ALLOWANCE
     told = f"{short_name(device.gpu)} {bandwidth:.0f} GB/s at {part:.0%}"
     return Rate(bandwidth * 1e9 * part, bandwidth * 1e9 * per_byte, reading, arithmetic, told)
 

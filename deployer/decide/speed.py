@@ -58,20 +58,21 @@ def estimate(candidate: Candidate, host: HostFacts, sizing: Sizing, model: Model
 def step_seconds(found: Sequence[Place], users: int, used: float, *, each: float) -> float:
     """Seconds until each of `users` of one copy has a token: the formula above, of `used` experts for one token."""
     touched, seconds = 1 - (1 - used) ** users, 0.0
-    for _, dense_s, experts_s, cache_s, arithmetic_s, exchange_s, begin_s, _ in found:
-        read, one = dense_s + experts_s * touched + cache_s * users, each * arithmetic_s
-        seconds += begin_s + max(read, one) + one * (users - 1) + exchange_s * users
+    for place in found:
+        read = place.dense_s + place.experts_s * touched + place.cache_s * users
+        one = each * place.arithmetic_s
+        seconds += place.begin_s + max(read, one) + one * (users - 1) + place.exchange_s * users
     return seconds
 
 
 def prompt_seconds(found: Sequence[Place]) -> float:
     """Seconds for each token of a long prompt, read in pieces; layers in main memory where it is done sooner."""
     seconds, fastest = 0.0, max([place.rate.operations_per_s for place in found])
-    for rate, dense_s, experts_s, _, arithmetic_s, exchange_s, begin_s, upload_s in found:
-        read = (dense_s + experts_s) / PIECE
-        here = begin_s / PIECE + max(arithmetic_s, read) + exchange_s
-        there = upload_s / PIECE + arithmetic_s * rate.operations_per_s / fastest
-        seconds += min(here, there) if upload_s else here
+    for place in found:
+        read = (place.dense_s + place.experts_s) / PIECE
+        here = place.begin_s / PIECE + max(place.arithmetic_s, read) + place.exchange_s
+        there = place.upload_s / PIECE + place.arithmetic_s * place.rate.operations_per_s / fastest
+        seconds += min(here, there) if place.upload_s else here
     return seconds
 
 

@@ -1,6 +1,6 @@
 """Where the time of a token goes: bytes, arithmetic and exchange of every place that holds layers."""
 
-from typing import NamedTuple
+import msgspec
 
 from deployer.decide.candidates import Candidate
 from deployer.decide.host import short_name
@@ -30,7 +30,7 @@ CONVERSATION = 512
 """Tokens of a conversation that are read again for every further token, or half the context where that is less."""
 
 
-class Load(NamedTuple):
+class Load(msgspec.Struct, frozen=True):
     """Bytes and operations of some layers: weights that every token reads, all experts, a conversation, arithmetic."""
 
     dense: float
@@ -53,7 +53,7 @@ class Load(NamedTuple):
         )
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """What one device (or several that share its layers) does for one token, in seconds.
 
     `experts_s`: to read all experts. `cache_s`: to read a conversation of usual length.
@@ -71,7 +71,7 @@ class Place(NamedTuple):
     upload_s: float = 0.0
 
 
-class _Layers(NamedTuple):
+class _Layers(msgspec.Struct, frozen=True):
     """What the load of some layers follows from, wherever they are.
 
     `read`: part of a full conversation that is read again for a token. `operations`: of one layer, and of the output.
@@ -149,14 +149,12 @@ def _exchange(candidate: Candidate, model: ModelSpec, ranks: int) -> tuple[float
 
 
 def _on_gpu(held: Load, rate: Rate, ranks: int, *, begin_s: float, exchange_s: float) -> Place:
-    dense, experts, cache, operations, _ = held
-    bytes_per_s, operations_per_s, *_ = rate
     return Place(
         rate,
-        dense / ranks / bytes_per_s,
-        experts / ranks / bytes_per_s,
-        cache / bytes_per_s,
-        operations / ranks / operations_per_s,
+        held.dense / ranks / rate.bytes_per_s,
+        held.experts / ranks / rate.bytes_per_s,
+        held.cache / rate.bytes_per_s,
+        held.operations / ranks / rate.operations_per_s,
         exchange_s,
         begin_s,
     )

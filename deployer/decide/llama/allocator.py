@@ -5,49 +5,38 @@ the smallest hole that holds it, an operation may write over its only source of 
 after its last reader.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
+
+import msgspec
 
 ALIGNMENT = 128
 _LAST = ALIGNMENT - 1
 _FAR = 1 << 60
 
 
-class Tensor:
+class Tensor(msgspec.Struct, eq=False):
     """One tensor of a graph: its layout, its bytes, what it reads, and whether it may overwrite a source.
 
-    `view_of` is the tensor whose memory it shows. A tensor with `size` 0 lives elsewhere (weights, caches).
+    `view_of` is the tensor whose memory it shows. A tensor with `size` 0 lives elsewhere (weights, caches). The rest
+    is noted while the graph is placed.
     """
 
-    __slots__ = (
-        "allocated",
-        "children",
-        "known",
-        "layout",
-        "offset",
-        "overwrites",
-        "placed",
-        "size",
-        "sources",
-        "view_of",
-        "views",
-    )
+    size: int
+    layout: tuple[int, ...]
+    sources: Sequence["Tensor"] = ()
+    overwrites: bool = False
+    view_of: "Tensor | None" = None
+    children: int = 0
+    views: int = 0
+    offset: int = 0
+    allocated: bool = False
+    placed: bool = False
+    known: bool = False
 
-    def __init__(
-        self,
-        size: int,
-        layout: tuple[int, ...],
-        sources: Sequence["Tensor"] = (),
-        *,
-        overwrites: bool = False,
-        view_of: "Tensor | None" = None,
-    ) -> None:
-        self.size = (size + _LAST) & ~_LAST
-        self.layout = layout
-        self.sources = sources
-        self.overwrites = overwrites
-        self.view_of = view_of
-        self.children = self.views = self.offset = 0
-        self.allocated = self.placed = self.known = False
+    def __post_init__(self) -> None:
+        """Every tensor takes whole pieces of ALIGNMENT bytes."""
+        self.size = (self.size + _LAST) & ~_LAST
 
     def grow(self, size: int) -> None:
         """Something of `size` bytes lies behind the tensor and is freed with it."""
@@ -55,37 +44,38 @@ class Tensor:
 
 
 class Arena:
-    """Holes and size of one buffer that grows at its end."""
+    """Holes and size of one buffer that grows at its end: the last hole has no end."""
 
     def __init__(self) -> None:
-        self.holes: list[list[int]] = [[0, _FAR]]
+        self.offsets, self.rooms = [0], [_FAR]
         self.size = 0
 
     def take(self, size: int) -> int:
         """Offset of a new tensor of `size` bytes: the smallest hole that holds it, else the end."""
-        best = -1
-        for index in range(len(self.holes) - 1):
-            if self.holes[index][1] >= size and (best < 0 or self.holes[index][1] <= self.holes[best][1]):
-                best = index
-        hole = self.holes[best]
-        offset = hole[0]
-        hole[0] += size
-        hole[1] -= size
-        if not hole[1]:
-            del self.holes[best]
+        best, least = -1, _FAR
+        for index, room in enumerate(self.rooms):
+            if size <= room <= least:
+                best, least = index, room
+        offset = self.offsets[best]
+        if least > size:
+            self.offsets[best], self.rooms[best] = offset + size, least - size
+        else:
+            del self.offsets[best], self.rooms[best]
         self.size = max(self.size, offset + size)
         return offset
 
     def give(self, offset: int, size: int) -> None:
         """Free `size` bytes at `offset`, joined with the holes beside them."""
-        index = 0
-        while index < len(self.holes) and self.holes[index][0] < offset:
-            index += 1
-        self.holes.insert(index, [offset, size])
-        if index + 1 < len(self.holes) and offset + size == self.holes[index + 1][0]:
-            self.holes[index][1] += self.holes.pop(index + 1)[1]
-        if index and self.holes[index - 1][0] + self.holes[index - 1][1] == offset:
-            self.holes[index - 1][1] += self.holes.pop(index)[1]
+        offsets, rooms = self.offsets, self.rooms
+        index = bisect_left(offsets, offset)
+        if offsets[index] == offset + size:
+            offsets[index], rooms[index] = offset, rooms[index] + size
+        else:
+            offsets.insert(index, offset)
+            rooms.insert(index, size)
+        if index and offsets[index - 1] + rooms[index - 1] == offset:
+            rooms[index - 1] += rooms.pop(index)
+            del offsets[index]
 
 
 def buffer_bytes(inputs: Sequence[Tensor], nodes: Sequence[Tensor]) -> int:
@@ -120,19 +110,12 @@ def _place(arena: Arena, tensor: Tensor) -> None:
 
 
 def _reuse(arena: Arena, tensor: Tensor, source: Tensor) -> bool:
-    """Write over `source` (or what it shows), where nothing else reads it and the layout is the same."""
-    if source.views:
+    """Write over `source`, where nothing else reads it. Never over a view, which `ggml_gallocr_is_own` denies."""
+    if source.view_of is not None or source.views or not source.allocated or source.size < tensor.size:
         return False
-    owner = source
-    if source.view_of is not None:
-        owner = source.view_of
-        if owner.views != 1 or owner.children:
-            return False
-    if not owner.allocated or owner.size < tensor.size:
-        return False
-    tensor.offset, owner.allocated = owner.offset, False
-    if owner.size > tensor.size:
-        arena.give(owner.offset + tensor.size, owner.size - tensor.size)
+    tensor.offset, source.allocated = source.offset, False
+    if source.size > tensor.size:
+        arena.give(source.offset + tensor.size, source.size - tensor.size)
     return True
 
 

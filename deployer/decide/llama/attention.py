@@ -8,11 +8,9 @@ from deployer.decide.llama.allocator import Tensor
 from deployer.decide.llama.cache import half_bytes, kv_bytes
 from deployer.decide.llama.graph import inplace, new, part, reshape, store, weighted
 from deployer.decide.llama.head_dims import key_dim, value_dim
-from deployer.decide.llama.settings import FEW_OUTPUTS
+from deployer.decide.llama.settings import CELL_NUMBERS
 from deployer.decide.llama.work import Work
 
-_QUANTIZED = frozenset(("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"))
-_ROTATED_HEAD = 64
 _VALUE_NORM = frozenset(("gemma3n", "gemma4"))
 
 
@@ -38,7 +36,8 @@ def attention(work: Work, source: Tensor, layer: int) -> Tensor:
     if work.traits.qk_norm:
         query, key = weighted(query), weighted(key)
         value = inplace(value) if architecture.name in _VALUE_NORM else value
-    query, key = inplace(query, work.positions), inplace(key, work.positions)
+    if work.turned(layer):
+        query, key = inplace(query, work.positions), inplace(key, work.positions)
     has_kv = layer < architecture.layers - architecture.shared_kv_layers
     attended = _attend(work, query, key if has_kv else None, value if has_kv else None, layer)
     if gate is not None:
@@ -48,35 +47,30 @@ def attention(work: Work, source: Tensor, layer: int) -> Tensor:
 
 def _attend(work: Work, query: Tensor, key: Tensor | None, value: Tensor | None, layer: int) -> Tensor:
     graph, values = work.graph, value_dim(work.architecture, layer)
-    query, key, value, rotated = _rotations(work, query, key, value, values)
+    query, key, value = _rotations(work, query, key, value, layer)
     graph.expand(query)
     for tensor in (value, key):
         if tensor is not None:
             graph.expand(tensor)
     if key is not None and value is not None:
-        graph.expand(store(reshape(key, ()), work.cells))
-        graph.expand(store(reshape(value, ()), work.value_cells))
-    attended = _scores(work, part(query, query.layout), values, layer)
-    if rotated:
-        attended = reshape(new(attended.layout, attended), attended.layout)
-    return graph.expand(attended)
+        cells, value_cells = work.cells[work.architecture.windows[layer]]
+        graph.expand(store(reshape(key, ()), cells))
+        graph.expand(store(reshape(value, ()), value_cells))
+    attended = graph.expand(_scores(work, part(query, query.layout), values, layer))
+    return _rotated(attended, work.rotations[work.architecture.windows[layer]][1])
 
 
 def _rotations(
-    work: Work, query: Tensor, key: Tensor | None, value: Tensor | None, values: int
-) -> tuple[Tensor, Tensor | None, Tensor | None, bool]:
-    """Quantized keys and values are rotated first, and what comes out back (PR 21038)."""
-    settings = work.settings
-    if settings.build < FEW_OUTPUTS or values % _ROTATED_HEAD:
-        return query, key, value, False
+    work: Work, query: Tensor, key: Tensor | None, value: Tensor | None, layer: int
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Quantized keys (and the queries with them) and values are rotated first, and what comes out back (PR 21038)."""
+    of_keys, of_values = work.rotations[work.architecture.windows[layer]]
+    key = None if key is None else _rotated(key, of_keys)
+    return _rotated(query, of_keys), key, None if value is None else _rotated(value, of_values)
 
-    def turned(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else reshape(new(tensor.layout, tensor), tensor.layout)
 
-    if settings.kv_type_k in _QUANTIZED:
-        query, key = reshape(new(query.layout, query), query.layout), turned(key)
-    rotated = settings.kv_type_v in _QUANTIZED
-    return query, key, turned(value) if rotated else value, rotated
+def _rotated(tensor: Tensor, rotation: Tensor | None) -> Tensor:
+    return tensor if rotation is None else reshape(new(tensor.layout, tensor, rotation), tensor.layout)
 
 
 def _scores(work: Work, query: Tensor, values: int, layer: int) -> Tensor:
@@ -93,8 +87,9 @@ def _scores(work: Work, query: Tensor, values: int, layer: int) -> Tensor:
         scores = inplace(inplace(inplace(scores)))
     scores = inplace(scores, mask)
     mixed = new((values, tokens, heads), *values_copy, scores)
-    # Queries and scores are there as long as their result: so it is in the buffers seen, of CPUs and GPUs
-    return new((values * heads, tokens), part(mixed, (values, heads, tokens)), scores, query)
+    # Builds before CELL_NUMBERS kept queries and scores as long as that: seen with Phi 3, on a CPU and a GPU
+    kept = (scores, query) if settings.build < CELL_NUMBERS else ()
+    return new((values * heads, tokens), part(mixed, (values, heads, tokens)), *kept)
 
 
 def _with_halves(work: Work, mixed: Tensor, layer: int) -> Tensor:
@@ -131,7 +126,7 @@ def _latent(work: Work, source: Tensor, layer: int) -> Tensor:
     graph.expand(whole)
     graph.expand(latent)
     graph.expand(key)
-    graph.expand(store(reshape(key, ()), work.cells))
+    graph.expand(store(reshape(key, ()), work.cells[0][0]))
     if work.settings.flash_attention:
         mixed = _with_halves(work, new((rank, heads, tokens), part(whole, whole.layout), work.masks[0]), layer)
         mixed = new((values, tokens, heads), part(mixed, (rank, tokens, heads)))

@@ -6,7 +6,6 @@ tied output is a copy of the embedding on a GPU), src/llama-context.cpp `output_
 
 import functools
 from itertools import accumulate
-from typing import NamedTuple
 
 import msgspec
 
@@ -61,7 +60,7 @@ def _with_projector(made: Buffers, settings: LlamaSettings) -> Buffers:
     )
 
 
-class Shape(NamedTuple):
+class Shape(msgspec.Struct, frozen=True):
     """What is served and where it is; `first` is the first item on any GPU (items: the layers, then the output)."""
 
     architecture: Architecture
@@ -82,8 +81,8 @@ def gpu_compute(shape: Shape, start: int, end: int) -> int:
 
     The first GPU also computes for the layers in main memory, whose weights are copied to it one by one.
     """
-    architecture, layout, settings, where, first = shape
-    layers = architecture.layers - architecture.nextn_layers
+    architecture, layout, settings = shape.architecture, shape.layout, shape.settings
+    where, first, layers = shape.where, shape.first, architecture.layers - architecture.nextn_layers
     guests = representatives(architecture, 0, min(first, layers)) if start == first else ()
     away = start < where.cpu_moe_layers and bool(architecture.experts)
     weight = _weight_bytes(architecture, layout) if guests or away else 0.0
@@ -132,7 +131,7 @@ def _reordered(architecture: Architecture, settings: LlamaSettings) -> int:
     return settings.tokens * (4 * columns + 2 * settings.cells)
 
 
-class Kept(NamedTuple):
+class Kept(msgspec.Struct, frozen=True):
     """Running sums over the items: layers, then the output; and what of the layers is in main memory all the same."""
 
     weights: tuple[int, ...]
@@ -182,7 +181,7 @@ def copied_input_bytes(layout: WeightLayout) -> int:
 
 
 def _gpu(shape: Shape, start: int, end: int, kept: Kept, overhead: int) -> DeviceBuffers:
-    settings, (weights, kv, states, _) = shape.settings, kept
+    settings, weights, kv, states = shape.settings, kept.weights, kept.kv, kept.states
     return DeviceBuffers(
         weights=weights[end] - weights[start],
         kv=kv[end] - kv[start],
@@ -194,16 +193,16 @@ def _gpu(shape: Shape, start: int, end: int, kept: Kept, overhead: int) -> Devic
 
 def _pool_bytes(shape: Shape, start: int, end: int) -> int:
     """Copies in 16 bits that builds before RESERVED_HALVES make at run time: those of the largest layer."""
-    architecture, _, settings, where, first = shape
-    if not settings.halves(where.accelerator):
+    architecture, settings = shape.architecture, shape.settings
+    if not settings.halves(shape.where.accelerator):
         return 0
-    layers = range(0 if start == first else start, min(end, architecture.layers))
+    layers = range(0 if start == shape.first else start, min(end, architecture.layers))
     return max((half_bytes(architecture, settings, layer) for layer in layers), default=0)
 
 
 def _host(shape: Shape, kept: Kept) -> DeviceBuffers:
-    architecture, layout, settings, where, first = shape
-    layers = architecture.layers - architecture.nextn_layers
+    architecture, layout, settings = shape.architecture, shape.layout, shape.settings
+    where, first, layers = shape.where, shape.first, architecture.layers - architecture.nextn_layers
     if where.gpu_layers:
         weights = kept.weights[first] + kept.experts
         compute = inputs_bytes(architecture, settings.computed, shape.copies)

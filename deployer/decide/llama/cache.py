@@ -8,8 +8,9 @@ import functools
 
 from deployer.decide.kv_cache import state_bytes
 from deployer.decide.llama.head_dims import key_dim, value_dim
-from deployer.decide.llama.settings import LlamaSettings
+from deployer.decide.llama.settings import LATENT_KEYS, LlamaSettings
 from deployer.types import Architecture
+from deployer.types.encoder import is_encoder
 
 KV_BLOCKS: dict[str, tuple[int, int]] = {
     "f32": (1, 4), "f16": (1, 2), "bf16": (1, 2), "q8_0": (32, 34), "q5_1": (32, 24), "q5_0": (32, 22),
@@ -29,8 +30,12 @@ def row_bytes(kv_type: str, elements: int) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def kv_bytes(architecture: Architecture, settings: LlamaSettings) -> tuple[int, ...]:
-    """Keys and values of all slots in each layer; 0 for a layer that keeps none."""
+    """Keys and values of all slots in each layer; 0 for a layer that keeps none, as all of an encoder (0.7.0, run)."""
+    if is_encoder(architecture.name):
+        return (0,) * architecture.layers
     rows = _rows(architecture, settings.kv_type_k, settings.kv_type_v, flash_attention=settings.flash_attention)
+    if architecture.kv_lora_rank and settings.build < LATENT_KEYS and not architecture.indexer_head_dim:
+        rows = tuple(row and row + row_bytes(settings.kv_type_v, architecture.kv_lora_rank) for row in rows)
     by_window = {window: settings.window_cells(window) * settings.streams for window in set(architecture.windows)}
     return tuple(row * by_window[window] for row, window in zip(rows, architecture.windows, strict=True))
 

@@ -6,22 +6,35 @@ Source: llama.cpp b11434 src/llama-context.cpp `graph_reserve`, src/llama-graph.
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from deployer.decide.llama.allocator import Tensor
 from deployer.decide.llama.altup import merged, stacked
-from deployer.decide.llama.graph import FLOAT, Graph, inplace, new, part, reshape, weighted
+from deployer.decide.llama.encoder import encoder_bytes
+from deployer.decide.llama.graph import FLOAT, Graph, inplace, new, weighted
+from deployer.decide.llama.head_dims import key_dim, value_dim
 from deployer.decide.llama.layers import layer_output
-from deployer.decide.llama.settings import CELL_NUMBERS, EMBEDDING_INPUT, FEW_OUTPUTS, MIXED_INPUT, LlamaSettings
+from deployer.decide.llama.per_layer import layer_rows, per_layer
+from deployer.decide.llama.settings import (
+    CELL_NUMBERS,
+    EMBEDDING_INPUT,
+    FEW_OUTPUTS,
+    MIXED_INPUT,
+    LlamaSettings,
+)
 from deployer.decide.llama.traits import traits
 from deployer.decide.llama.work import Work
 from deployer.types import Architecture
+from deployer.types.encoder import is_encoder
 
 _HALF, _LONG = 2, 8
-_REPEATS = 2
+_QUANTIZED = frozenset(("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"))
+_ROTATED = 64
+_REPEATS = 4
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True):
     """What one device computes: the layers, by numbers that stand for all of their kind, and what comes with them.
 
     `guests` are layers whose weights are in main memory, computed here all the same; `copies` of the inputs are kept;
@@ -47,39 +60,55 @@ def graph_bytes(architecture: Architecture, settings: LlamaSettings, share: Part
 
     With several copies of its inputs none is ever free again, so that what only the first GPU has comes on top.
     """
-    if share.copies > 1 and share.first and share.on_gpu and not _alters_vectors(architecture):
-        later = share._replace(first=False)
+    if is_encoder(architecture.name):
+        return encoder_bytes(architecture, settings.tokens)
+    plain = settings.build >= FEW_OUTPUTS and not _alters_vectors(architecture)
+    if plain and share.copies > 1 and share.first and share.on_gpu:
+        later = msgspec.structs.replace(share, first=False)
         return graph_bytes(architecture, settings, later) + _first_bytes(architecture, settings, share.copies)
     graph = Graph()
     tokens, embedding = settings.tokens, architecture.embedding
-    if not share.on_gpu:
-        vectors = _vectors_on_host(graph, embedding, settings)
-    elif share.first:
-        vectors = _vectors_on_gpu(graph, embedding, settings)
-    else:
-        vectors = graph.input(embedding * tokens * FLOAT, (embedding, tokens))
-    work, chosen = _work(graph, architecture, settings)
-    work = work._replace(expert_bytes=share.expert_bytes, half_copies=share.half_copies)
+    early = architecture.name == "gemma4" and not share.on_gpu
+    rows = layer_rows(graph, architecture, tokens, on_gpu=False) if early else None
+    vectors = _vectors(graph, embedding, settings, share)
+    work, chosen = _work(graph, architecture, settings, first=share.first)
+    work = msgspec.structs.replace(work, expert_bytes=share.expert_bytes, half_copies=share.half_copies)
     current = inplace(vectors) if work.traits.scaled_input and share.first else vectors
     if architecture.wkv_head_size and share.first:
         current = weighted(current, layer_norm=True)
-    extra = _per_layer(work, current, on_gpu=share.on_gpu) if architecture.per_layer_embedding else None
+    if architecture.per_layer_embedding:
+        rows = rows or layer_rows(graph, architecture, tokens, on_gpu=share.on_gpu)
+    extra = per_layer(work, current, rows) if rows else None
     if work.traits.altup and share.first:
         current = stacked(work, current)
-    guest = work._replace(weight_bytes=share.weight_bytes, expert_bytes=share.weight_bytes)
+    guest = msgspec.structs.replace(work, weight_bytes=share.weight_bytes, expert_bytes=share.weight_bytes)
     for number in share.guests:
         current = layer_output(guest, current, number, None, extra)
     for place, number in enumerate(share.layers):
         last = share.output and place == len(share.layers) - 1
         current = layer_output(work, current, number, chosen if last else None, extra)
     if share.output:
-        current = merged(work, current, chosen) if work.traits.altup else current
-        normed = weighted(current, layer_norm=work.traits.layer_norm)
-        head = (Tensor(share.head_bytes, ()),) if share.head_bytes else ()
-        current = new((architecture.vocabulary, settings.outputs), normed, *head)
-        current = inplace(current) if work.traits.softcap else current
+        current = _logits(work, current, chosen, share.head_bytes)
     graph.expand(current)
     return graph.buffer_bytes(share.copies)
+
+
+def _vectors(graph: Graph, embedding: int, settings: LlamaSettings, share: Part) -> Tensor:
+    """What the first of the layers reads: the tokens' vectors, or what another device made of them."""
+    if not share.on_gpu:
+        return _vectors_on_host(graph, embedding, settings)
+    if share.first:
+        return _vectors_on_gpu(graph, embedding, settings)
+    return graph.input(embedding * settings.tokens * FLOAT, (embedding, settings.tokens))
+
+
+def _logits(work: Work, current: Tensor, chosen: Tensor, head_bytes: int) -> Tensor:
+    """Norm and output matrix; `head_bytes` as in `Part`."""
+    current = merged(work, current, chosen) if work.traits.altup else current
+    normed = weighted(current, layer_norm=work.traits.layer_norm)
+    head = (Tensor(head_bytes, ()),) if head_bytes else ()
+    logits = new((work.architecture.vocabulary, work.settings.outputs), normed, *head)
+    return inplace(logits) if work.traits.softcap else logits
 
 
 def _alters_vectors(architecture: Architecture) -> bool:
@@ -139,59 +168,74 @@ def _vectors_on_gpu(graph: Graph, embedding: int, settings: LlamaSettings) -> Te
     return graph.input(size, layout)
 
 
-def _work(graph: Graph, architecture: Architecture, settings: LlamaSettings) -> tuple[Work, Tensor]:
+def _work(
+    graph: Graph, architecture: Architecture, settings: LlamaSettings, *, first: bool = True
+) -> tuple[Work, Tensor]:
     """What all layers read, as inputs of the graph; and the tokens whose results are wanted."""
     tokens = settings.tokens
     positions = graph.input(tokens * FLOAT)
     with_state = (False,) * architecture.layers if architecture.state_beside_attention else architecture.recurrent
     kept = zip(architecture.windows, with_state, strict=True)
     windows = dict.fromkeys(window for window, state in kept if not state)
-    masks = {window: _mask(graph, settings, window) for window in windows}
-    cells = graph.input(tokens * _LONG)
+    masks = {window: _mask(graph, settings, window, first=first) for window in windows}
     by_row = settings.flash_attention or settings.build < CELL_NUMBERS
     wide = 1 if by_row else _value_width(architecture)
-    value_cells = graph.input(tokens * _LONG * wide)
+    cells = {window: (graph.input(tokens * _LONG), graph.input(tokens * _LONG * wide)) for window in masks}
     copies = (
         graph.input(settings.slots * FLOAT)
         if any(architecture.recurrent) or architecture.state_beside_attention
         else positions
     )
     chosen = graph.input(settings.outputs * FLOAT, (settings.outputs,))
-    inputs = (positions, masks, cells, value_cells, copies)
+    rotations = {window: _rotations(graph, architecture, settings, window) for window in masks}
+    inputs = (positions, masks, cells, rotations, copies)
     return Work(graph, architecture, settings, traits(architecture.name), tokens, *inputs), chosen
 
 
-def _mask(graph: Graph, settings: LlamaSettings, window: int) -> Tensor:
-    """Which cells each token sees; earlier builds made 32 bits of it and cast them."""
+def _mask(graph: Graph, settings: LlamaSettings, window: int, *, first: bool) -> Tensor:
+    """Which cells each token sees. Earlier builds made 32 bits of it, which the first GPU casts for all.
+
+    So logged for GLM-4.6V on four GPUs: 516 and 832 MiB of the second and the last.
+    """
     cells, tokens = settings.window_cells(window), settings.tokens
     if not settings.flash_attention:
         return graph.input(cells * tokens * FLOAT)
-    if settings.build >= FEW_OUTPUTS:
+    if settings.build >= FEW_OUTPUTS or not first:
         return graph.input(cells * tokens * _HALF)
     wide = graph.input(cells * tokens * FLOAT)
     return Tensor(cells * tokens * _HALF, (cells, tokens), (wide,))
 
 
+def _rotations(
+    graph: Graph, architecture: Architecture, settings: LlamaSettings, window: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Matrices that turn quantized keys and values: as wide as the largest power of two in a key head, and 64.
+
+    Source: llama.cpp b11434 src/llama-kv-cache.cpp, `n_rot_k` and `n_rot_v`: for heads that 64 divides.
+    """
+    layer = architecture.windows.index(window)
+    if settings.build < FEW_OUTPUTS or architecture.kv_lora_rank:
+        return None, None
+    keys, values = key_dim(architecture, layer), value_dim(architecture, layer)
+    kinds = (settings.kv_type_k, keys, _odd_free(keys)), (settings.kv_type_v, values, _ROTATED)
+    made = [
+        graph.input(FLOAT * width * width) if kv_type in _QUANTIZED and head % _ROTATED == 0 else None
+        for kv_type, head, width in kinds
+    ]
+    return made[0], made[1]
+
+
+def _odd_free(count: int) -> int:
+    """The largest power of two that divides `count`."""
+    return count & -count
+
+
 def _value_width(architecture: Architecture) -> int:
+    if architecture.kv_lora_rank:
+        return 1
     return max(architecture.kv_heads_by_layer or (architecture.kv_heads,)) * (
         architecture.value_head_dim or architecture.head_dim
     )
-
-
-def _per_layer(work: Work, current: Tensor, *, on_gpu: bool) -> Tensor:
-    """Embeddings of all layers for each token, and what is projected from the token's own (Gemma 3n and 4)."""
-    architecture, tokens = work.architecture, work.tokens
-    width = architecture.per_layer_embedding * architecture.layers
-    size = width * tokens * FLOAT
-    chosen = work.graph.input(size, (width, tokens)) if on_gpu else new((width, tokens), work.positions)
-    chosen = inplace(reshape(chosen, (architecture.per_layer_embedding, architecture.layers, tokens)))
-    work.graph.expand(chosen)
-    projected = reshape(
-        inplace(work.matrix(current, width)), (architecture.per_layer_embedding, architecture.layers, tokens)
-    )
-    summed = inplace(inplace(weighted(projected), chosen))
-    summed.children += 0 if on_gpu else 1  # on a CPU its place is not used again: build 11669, Gemma 4
-    return new((width, tokens), part(summed, (architecture.per_layer_embedding, tokens, architecture.layers)))
 
 
 @functools.lru_cache(maxsize=2048)

@@ -31,7 +31,7 @@ def layer_output(work: Work, source: Tensor, layer: int, chosen: Tensor | None, 
         return inplace(inplace(feed_forward(work, normed, layer), source), mixed)
     if traits.post_norms:
         mixed = weighted(mixed)
-    summed = inplace(mixed, source)
+    summed = inplace(source, mixed) if traits.residual_first else inplace(mixed, source)
     if not _has_feed_forward(work, layer):
         return summed
     out = _second(work, summed, layer)

@@ -1,7 +1,6 @@
 """What llama.cpp is told, and the buffers it then makes, in bytes."""
 
 import functools
-from typing import NamedTuple
 
 import msgspec
 
@@ -23,8 +22,16 @@ CELL_NUMBERS = 5900
 """From here on, cells are written by number (`ggml_set_rows`), and values without flash attention one by one. Logs of
 5285 (before) and 7772 (after)."""
 
-MIXED_INPUT = 11000
-"""From here on, there is a place for tokens and vectors in one batch too. 9849 (before), source of 11434 (after)."""
+MIXED_INPUT = 11147
+"""From here on, there is a place for tokens and vectors in one batch too. Logs of 11146 (before) and 11501 (after)."""
+
+LATE_SCALING = 11500
+"""From here on, Gemma 4 scales a layer's own embeddings when they are added, in their place. Source of 11434 and a log
+of 9849 (before), 11669 (after)."""
+
+LATENT_KEYS = 7830
+"""From here on, latent attention keeps no values (PR 19067 of 2026-01-24); before, its rank once more. Models with an
+indexer came later."""
 
 PADDED_WINDOW = 7000
 """From here on, a window's cells are padded to 256 instead of 32 (issue 17037)."""
@@ -37,7 +44,7 @@ RESERVED_HALVES = 9470
 _HALVED = frozenset(("cuda", "rocm", "sycl"))
 
 
-class Where(NamedTuple):
+class Where(msgspec.Struct, frozen=True):
     """What goes where: layers on each GPU, layers whose experts are in main memory, and the code that computes."""
 
     gpu_layers: tuple[int, ...] = ()

@@ -1,7 +1,7 @@
 """How the architectures differ in what their layers compute. Source: llama.cpp b11434 src/models/<architecture>.cpp."""
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 def _names(text: str) -> frozenset[str]:
@@ -30,6 +30,8 @@ _PARALLEL = _names("cohere2 command-r falcon phi2")
 _SCALED_INPUT = _names("gemma gemma2 gemma3 gemma3n gemma4")
 _DELTA = _GATED_QUERY = _names("qwen3next qwen35 qwen35moe")
 _SOFTCAP = _names("gemma2 grok")
+_NEVER_TURNED = _names("bloom gpt2 granitehybrid jais jamba mpt nemotron_h starcoder")
+_TURNED_IN_WINDOWS = _names("cohere2")
 _MAMBA1 = _names("jamba mamba")
 
 VERIFIED = _names(
@@ -43,7 +45,7 @@ class Traits(NamedTuple):
     """What a layer of one architecture does.
 
     `parallel`: attention and feed-forward part read the same norm. `only_post`: no norm before, only after. `altup`:
-    alternating updates of several streams.
+    alternating updates of several streams. `turned`: in which layers queries and keys are rotated by position.
     """
 
     layer_norm: bool
@@ -61,6 +63,8 @@ class Traits(NamedTuple):
     mamba1: bool
     biased_experts: bool
     altup: bool
+    residual_first: bool
+    turned: Literal["all", "windows", "none"]
 
 
 @functools.cache
@@ -82,4 +86,6 @@ def traits(name: str) -> Traits:
         mamba1=name in _MAMBA1,
         biased_experts=name == "gpt-oss",
         altup=name == "gemma3n",
+        residual_first=name.startswith("lfm2"),
+        turned="none" if name in _NEVER_TURNED else "windows" if name in _TURNED_IN_WINDOWS else "all",
     )

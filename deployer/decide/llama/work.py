@@ -1,6 +1,6 @@
 """What one micro-batch works on, as the layers see it."""
 
-from typing import NamedTuple
+import msgspec
 
 from deployer.decide.llama.allocator import Tensor
 from deployer.decide.llama.graph import Graph, new, plain
@@ -9,8 +9,8 @@ from deployer.decide.llama.traits import Traits
 from deployer.types import Architecture
 
 
-class Work(NamedTuple):
-    """The graph, what all layers read (positions, the masks by window, indices of cells, copies of states), and facts.
+class Work(msgspec.Struct, frozen=True):
+    """The graph, what all layers read (by window: masks, numbers of cells, rotations of keys and of values), and facts.
 
     `tokens` are computed at once. `weight_bytes` and `expert_bytes` are the bytes of one weight that is not on the
     device that computes: such a matrix is copied there just before its product, and so are the keys and values of its
@@ -25,8 +25,8 @@ class Work(NamedTuple):
     tokens: int
     positions: Tensor
     masks: dict[int, Tensor]
-    cells: Tensor
-    value_cells: Tensor
+    cells: dict[int, tuple[Tensor, Tensor]]
+    rotations: dict[int, tuple[Tensor | None, Tensor | None]]
     copies: Tensor
     weight_bytes: float = 0.0
     expert_bytes: float = 0.0
@@ -44,6 +44,12 @@ class Work(NamedTuple):
         used, tokens = chosen.layout[0], chosen.layout[1]
         weights = source.layout[0] * width * self.architecture.experts
         return new((width, used, tokens), source, chosen, *self.copied(self.expert_bytes, weights))
+
+    def turned(self, layer: int) -> bool:
+        """Whether queries and keys of `layer` are turned by their positions."""
+        if self.traits.turned == "windows":
+            return bool(self.architecture.windows[layer])
+        return self.traits.turned == "all"
 
     def copied(self, each: float, count: int) -> tuple[Tensor, ...]:
         """A copy of `count` elements of `each` bytes, where they are elsewhere."""

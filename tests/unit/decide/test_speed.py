@@ -219,7 +219,8 @@ def test_a_prompt_is_arithmetic_and_a_reading_a_piece() -> None:
     # 512 ms to read for each 512 tokens are more than their arithmetic
     assert prompt_seconds([place(dense_s=0.512)]) == pytest.approx(1e-3 + 0.5e-3 / 512)
     # layers in main memory, 50 times slower there: brought to the card in 0.5 s a piece, that is 1 ms a token
-    slow = place(arithmetic_s=1e-2)._replace(rate=Rate(1e10, 2e11, ALLOWANCE, ALLOWANCE, "memory"), upload_s=0.512)
+    there = Rate(1e10, 2e11, ALLOWANCE, ALLOWANCE, "memory")
+    slow = msgspec.structs.replace(place(arithmetic_s=1e-2), rate=there, upload_s=0.512)
     assert prompt_seconds([place(), slow]) == pytest.approx(2e-4 + 0.5e-3 / 512 + 1e-3 + 2e-4)
 
 
