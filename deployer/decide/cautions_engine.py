@@ -4,6 +4,7 @@ from deployer.decide.case import LOOPBACK, Case, is_loopback
 from deployer.decide.command import overridden
 from deployer.decide.flags import served_projector
 from deployer.decide.front import has_gateway
+from deployer.decide.host import short_name
 from deployer.decide.rules_container import repair_injection
 from deployer.decide.rules_image import open_advisories, safe_from
 from deployer.decide.rules_quantization import widened, without_tensor_cores
@@ -57,6 +58,18 @@ def widened_weights(case: Case) -> str | None:
 def no_tensor_cores(case: Case) -> str | None:
     """An engine that was asked for on a GPU that is slow for it."""
     return without_tensor_cores(case.candidate)
+
+
+def shared_memory(case: Case) -> str | None:
+    """While it starts, vLLM takes more than its part, where that is taken from the system (vllm-project/vllm#46307)."""
+    part, gpus = case.option.sizing.settings.gpu_memory_fraction, [item.gpu for item in case.candidate.devices]
+    if case.candidate.engine.engine != "vllm" or part is None or not any(gpu.unified_memory for gpu in gpus):
+        return None
+    return (
+        f"{short_name(gpus[0])} shares one memory with the system, and vllm may take more than its {part:.0%} of it "
+        "while it starts; a full memory freezes the machine: close other programs, and if it happens, give vllm less "
+        "(--engine-arg=--gpu-memory-utilization=0.6)"
+    )
 
 
 def split_groups(case: Case) -> str | None:

@@ -1,5 +1,7 @@
 """Warnings about the hardware: what is unknown, what is not used, what is near its end."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from deployer.decide.candidates import describe
@@ -7,9 +9,9 @@ from deployer.decide.capability import driver_of, last_driver
 from deployer.decide.case import Case
 from deployer.decide.choose import idle
 from deployer.decide.device_sets import splits
-from deployer.decide.host import label, labels, short_name, vgpu_kind
+from deployer.decide.host import is_tegra, label, labels, short_name, vgpu_kind
 from deployer.decide.rules import DEVICE_RULES, DISK_RULE, first_refusal
-from deployer.decide.score import unmeasured
+from deployer.decide.score import MANY_USERS, unmeasured
 from deployer.decide.settings import FALLBACK_THREADS, host_available_mib
 from deployer.decide.version import newer_branch, numbers
 from deployer.types import Gpu
@@ -30,20 +32,39 @@ def gpu_unused(case: Case) -> str | None:
     usable = [device.gpu for device in case.considered.devices]
     if not usable or case.candidate.devices or case.request.gpus == ():
         return None
-    why = next((item for item in case.considered.rejected if item.rule in _GPU_RULES), None)
     names = ", ".join(dict.fromkeys(short_name(gpu) for gpu in usable))
     forced = case.request.engine is not None or case.request.image is not None
     other = f"; {case.candidate.engine.engine} was asked for, and runs on the processor" if forced else ""
-    if why is not None:
-        return f"no GPU is used ({names}){other}: {why.image}: {why.reason}"
-    asked = ",".join(str(gpu.index) for gpu in usable)
-    shares = " which read the same memory," if all(gpu.unified_memory for gpu in usable) else ""
-    return f"no GPU is used ({names}){other}:{shares} the processor is expected to do better; --gpus {asked} uses it"
+    return f"no GPU is used ({names}){other}: {_why_unused(case, usable)}"
 
 
-_GPU_RULES = (
-    *("container-gpu-injection", "driver", "ptx-driver", "last-driver", "compute-capability", "vgpu", "gfx", "memory"),
-)
+def _why_unused(case: Case, usable: Sequence[Gpu]) -> str:
+    """What can be repaired comes first; then that it was weighed and lost; then what keeps it away for good.
+
+    Of the chosen engine first: what keeps another engine away is no reason where the GPU was weighed with this one.
+    """
+    engine = case.candidate.engine
+    if (why := _first_refused(case, _REPAIRABLE, engine.engine)) is not None:
+        return why
+    if any(item.option.candidate.devices for item in case.considered.ranked):
+        asked = ",".join(str(gpu.index) for gpu in usable)
+        shares = "it reads the same memory, and " if all(gpu.unified_memory for gpu in usable) else ""
+        return f"{shares}the processor is expected to do better; --gpus {asked} uses it"
+    instead = "" if engine.memory == "llama.cpp" and not engine.one_file else "; use llama.cpp"
+    where = case.host.cpu.architecture
+    on = f" on {where}" if where not in ("x86_64", "amd64", None) else ""
+    why = _first_refused(case, _REPAIRABLE) or _first_refused(case, _FOR_GOOD, engine.engine)
+    return why or _first_refused(case, _FOR_GOOD) or f"{engine.engine} has no image for it{on}{instead}"
+
+
+def _first_refused(case: Case, rules: tuple[str, ...], engine: str | None = None) -> str | None:
+    found = (item for item in case.considered.rejected if item.rule in rules)
+    first = next((item for item in found if engine in (None, item.engine)), None)
+    return f"{first.image}: {first.reason}" if first is not None else None
+
+
+_REPAIRABLE = ("container-gpu-injection", "driver", "ptx-driver", "last-driver", "vgpu")
+_FOR_GOOD = ("compute-capability", "gfx", "jetson", "memory")
 
 
 def odd_card(case: Case) -> str | None:
@@ -100,12 +121,12 @@ def unused_gpus(case: Case) -> str | None:
 
 
 def last_branch(case: Case) -> str | None:
-    """A chosen GPU is at the end of its driver support."""
+    """A chosen GPU is at the end of its driver support; that of a Jetson is part of its JetPack."""
     if case.candidate.on_cpu:
         return None
     for device in case.candidate.devices:
         branch = last_driver(device.gpu, device.known)
-        if branch is not None:
+        if branch is not None and not is_tegra(device.gpu, case.host):
             kind = f" ({device.gpu.architecture.title()})" if device.gpu.architecture else ""
             return (
                 f"{short_name(device.gpu)}{kind}: NVIDIA driver {branch} is the last branch that supports it; stay on "
@@ -126,6 +147,23 @@ def older_driver(case: Case) -> str | None:
         return None
     instead = "has to be built here" if image.dockerfile is not None else "is slower than CUDA"
     return f"{image.id} {instead}; a ready image wants a newer driver: {first.image}: {first.reason}"
+
+
+def newer_driver(case: Case) -> str | None:
+    """Only the driver keeps an engine away that is made for as many users as this."""
+    users, devices = case.request.users, case.candidate.devices
+    if case.candidate.engine.memory != "llama.cpp" or users < MANY_USERS or case.request.engine is not None:
+        return None
+    if any(item.gpu.vendor != "nvidia" or last_driver(item.gpu, item.known) is not None for item in devices):
+        return None
+    held = {item.engine: item for item in reversed(case.considered.rejected) if item.rule == "driver"}
+    found = next((held[name] for name in ("vllm", "sglang") if name in held), None)
+    if found is None or not devices or all(variant.format == "gguf" for variant in case.model.variants):
+        return None
+    return (
+        f"with a newer driver {found.engine} could be weighed too, which is made for {users} users and more: "
+        f"{found.image}: {found.reason}"
+    )
 
 
 def virtual_gpu(case: Case) -> str | None:

@@ -7,17 +7,19 @@ from deployer.decide.capability import code_for, driver_floor, driver_of, last_d
 from deployer.decide.choose import ANY_IMAGE, Considered, idle
 from deployer.decide.copies import copies, stands_apart
 from deployer.decide.device_sets import splits
-from deployer.decide.host import short_name
+from deployer.decide.host import is_tegra, short_name
+from deployer.decide.purpose import ranks
 from deployer.decide.score import Option
 from deployer.decide.score_speed import under_load
 from deployer.decide.speed import about
 from deployer.decide.version import capability
-from deployer.types import HostFacts, Request
+from deployer.types import HostFacts, ImageProfile, Request
 
 
 def reasons(option: Option, considered: Considered, host: HostFacts, request: Request) -> tuple[str, ...]:
     """One sentence a decision, in the order in which a reviewer reads a compose file."""
     return (
+        *ranks(request),
         _image(option, considered, host),
         _quantization(option, considered),
         _devices(option) + _instead(option, considered, request) + _replicas(option, considered),
@@ -65,7 +67,15 @@ def _cuda(option: Option, host: HostFacts) -> str:
     needs = f", needs driver {floor}, here {now or 'unknown'}" if floor else ""
     last = last_driver(device.gpu, device.known)
     until = f"; {last} is the last driver branch for this GPU" if last else ""
+    if is_tegra(device.gpu, host):
+        needs, until = _jetpack(image, host), ""
     return f"{kind} for compute capability {device.gpu.compute_capability} ({short_name(device.gpu)}){needs}{until}"
+
+
+def _jetpack(image: ImageProfile, host: HostFacts) -> str:
+    """A Jetson's driver comes with its JetPack."""
+    here = f", here L4T {host.nvidia.l4t}" if host.nvidia is not None and host.nvidia.l4t else ""
+    return f", made for JetPack {image.jetpack}{here}" if image.jetpack else here
 
 
 def _quantization(option: Option, considered: Considered) -> str:

@@ -1,6 +1,6 @@
 """Sentences for what could run but is refused for its memory or its speed."""
 
-from deployer.decide.candidates import Candidate, describe
+from deployer.decide.candidates import Candidate, describe, is_slice
 from deployer.decide.settings import Shortage
 from deployer.types import HostFacts, ModelVariant, Request, SpeedEstimate
 
@@ -31,7 +31,7 @@ def shortage_sentence(candidate: Candidate, shortage: Shortage, request: Request
         f"{device.margin_mib} MiB of margin in {where} (weights {device.weights_mib}, KV cache {device.kv_cache_mib}, "
         f"compute {device.compute_mib}, overhead {device.overhead_mib}); {device.available_mib} MiB are free; "
         f"{shortage.missing_mib} MiB are missing: {kept}a smaller quantization or model, or free memory"
-        f"{_holders(candidate)}"
+        f"{_holders(candidate)}{_slices(candidate)}"
     )
 
 
@@ -46,6 +46,13 @@ def disk_sentence(variant: ModelVariant, total_bytes: int, host: HostFacts) -> s
         f"{DISK_RESERVE_MIB} stay free; make room for {size + DISK_RESERVE_MIB - free} MiB there, choose a smaller "
         "form, or another disk with DEPLOYER_HOME"
     )
+
+
+def _slices(candidate: Candidate) -> str:
+    """A slice of a GPU is small because somebody cut it."""
+    if not any(is_slice(device.gpu) for device in candidate.devices):
+        return ""
+    return "; MIG slices cannot be joined: take a larger one, or turn MIG off (nvidia-smi -mig 0)"
 
 
 def _holders(candidate: Candidate) -> str:

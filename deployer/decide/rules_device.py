@@ -45,7 +45,7 @@ def vendor(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Req
         maker = _MAKERS.get(wrong.vendor or "", wrong.vendor)
         return f"{image.id} needs an {makers} GPU; {short_name(wrong)} is from {maker}"
     if len(vendors) > 1:
-        return f"GPUs of several makers ({describe_vendors(vendors)}) cannot serve one model; choose with --gpus"
+        return f"GPUs of several makers ({describe_vendors(vendors)}) are not joined in one server; choose with --gpus"
     return None
 
 
@@ -173,9 +173,7 @@ def gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Reques
             vulkan = (item for item in candidate.engine.images if item.accelerator == "vulkan")
             other = next((item.id for item in (*fits, *vulkan)), None)
             use = f"use {other}" if other else "use llama.cpp"
-            return (
-                f"{short_name(device.gpu)} is {device.gpu.gfx}; this image has code for {', '.join(image.gfx)}; {use}"
-            )
+            return f"{short_name(device.gpu)} is {device.gpu.gfx}; this image is for {', '.join(image.gfx)}; {use}"
     return None
 
 

@@ -9,6 +9,10 @@ JETPACK_RELEASES = {5: ((34,), (35,)), 6: ((36,),), 7: ((38,),)}
 """Jetson Linux by JetPack (NVIDIA JetPack archive)."""
 
 
+OLLAMA = ("7.2", "8.7")
+"""Jetsons for which Ollama has code (Ollama 0.33.0-rc2 llama/server/CMakePresets.json, jetpack5 and jetpack6)."""
+
+
 def jetson(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """Images for servers do not run on a Jetson before Thor, whose driver is another one; it needs its own code.
 
@@ -23,9 +27,10 @@ def jetson(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Req
         if own in JETSON and own not in (*candidate.image.sass, *candidate.image.ptx):
             others = (image.id for image in candidate.engine.images if image.jetpack and own in image.sass)
             instead = next(others, None)
+            other = "use Ollama, whose images bring code for JetPack" if own in OLLAMA else "use the CPU"
             return (
                 f"{short_name(device.gpu)} ({own}) is a Jetson{_release(host)}, and this image is made for servers, "
-                f"not for JetPack; use {instead or 'Ollama, whose images bring code for JetPack'}"
+                f"not for JetPack; {f'use {instead}' if instead else other}"
             )
     return None
 

@@ -121,8 +121,18 @@ def _other_processor(candidate: Candidate, support: QuantizationSupport, host: H
     )
 
 
+def unpacked(candidate: Candidate) -> bool:
+    """True for 4 bits of AWQ or GPTQ on AMD GPUs, whose kernels are young (rates.UNPACKED)."""
+    return candidate.image.accelerator == "rocm" and candidate.variant.format in ("awq", "gptq")
+
+
 def widened(candidate: Candidate) -> str | None:
     """In words, that the weights are stored small and computed in 16 bits; None where the hardware does it natively."""
+    if unpacked(candidate):
+        return (
+            f"{candidate.engine.engine}'s kernels for {candidate.variant.quantization} on AMD GPUs are young and reach "
+            "less than half of the memory's speed on some; GGUF with llama.cpp has older ones"
+        )
     if candidate.image.accelerator != "cuda":
         return None
     support, device = support_of(candidate.engine, candidate.variant), weakest(candidate.devices)

@@ -232,7 +232,9 @@ def _why_unlisted(card: PciCard, driver: str | None) -> str:
         return _why_held(card)
     return (
         f"This NVIDIA card is on the PCI bus, but driver {driver or 'unknown'} does not offer it: the branch has "
-        "dropped it (Kepler ends with 470; Maxwell, Pascal and Volta with 580), or it was not passed to this container."
+        "dropped it (Kepler ends with 470; Maxwell, Pascal and Volta with 580), it was not passed to this container, "
+        "or the open kernel modules are loaded, which serve Turing and newer only (`modinfo -F license nvidia` then "
+        "says Dual MIT/GPL: install the proprietary ones)."
     )
 
 

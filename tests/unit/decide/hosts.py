@@ -59,6 +59,7 @@ def model(name: str, *, present: bool | None = None) -> ModelSpec:
         parameters=found.parameters,
         gated=found.gated,
         embedding=found.embedding,
+        reranker=found.reranker,
         variants=tuple(
             ModelVariant(
                 format=variant.format,

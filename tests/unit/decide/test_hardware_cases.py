@@ -7,7 +7,7 @@ from deployer.errors import NoFitError
 from deployer.facts import pci_names
 from deployer.types import AmdFacts, Gpu, HostFacts, MemoryFacts, NvidiaFacts, OsFacts, Plan
 from tests.unit.decide.hosts import DOCKER, every_form, gpu, host, knowledge, model, plan, sample
-from tests.unit.decide.test_rule_table import AWQ, BF16, P40, RADEON, RTX, only, replace
+from tests.unit.decide.test_rule_table import AWQ, BF16, GGUF, P40, RADEON, RTX, only, replace
 
 GTX = ("GeForce GTX 1660 SUPER", "7.5", 6144)
 GRAPHICS = Gpu(index=0, vendor="intel", name="Intel UHD Graphics 770", unified_memory=True, pci_bus_id="0000:00:02.0")
@@ -171,11 +171,30 @@ def test_a_driver_that_does_not_answer_comes_first_with_its_repair() -> None:
     assert not warned(asked, "does not answer")
 
 
+def test_a_newer_driver_is_advised_where_it_brings_the_engine_for_many() -> None:
+    advice = "with a newer driver vllm could be weighed too"
+    old = host(RTX, driver="570.124.06")
+    assert warned(plan(old, users=16), advice)
+    assert not warned(plan(old, users=2), advice)
+    assert not warned(plan(old, only(GGUF), users=16), advice)
+    assert not warned(plan(host(RTX), users=16), advice)
+    volta = host(gpu(0, "Tesla V100-SXM2-32GB", "7.0", 32768), driver="530.30.02")
+    assert not warned(plan(volta, users=16), advice)
+
+
+def test_four_bits_on_amd_are_read_slower_than_they_are_small() -> None:
+    told = {form: plan(replace(host(), gpus=(RADEON,)), only(form), engine="vllm") for form in (AWQ, BF16)}
+    assert "at 42%" in told[AWQ].speed.basis
+    assert warned(told[AWQ], "kernels for AWQ on AMD GPUs are young")
+    assert "at 60%" in told[BF16].speed.basis
+    assert not warned(told[BF16], "are young")
+
+
 def test_graphics_of_a_processor_are_no_better_than_its_cores() -> None:
     where = replace(host(), gpus=(GRAPHICS,))
     found = plan(where, "qwen2.5-3b-instruct")
     assert found.image.accelerator == "cpu"
-    assert warned(found, "no GPU is used (Intel UHD Graphics 770): which read the same memory")
+    assert warned(found, "no GPU is used (Intel UHD Graphics 770): it reads the same memory")
     asked = plan(where, "qwen2.5-3b-instruct", gpus=(0,))
     assert [device.index for device in asked.devices] == [0]
     assert asked.speed.decode_tokens_per_s is not None

@@ -180,4 +180,5 @@ def test_a_card_that_the_driver_does_not_list_stays_with_its_error(probe: Probe,
     assert [gpu.index for gpu in gpus] == [0, 1, 2, 3]
     assert [gpu.pci_bus_id for gpu in gpus[2:]] == ["0000:84:00.0", "0000:85:00.0"]
     assert "Kepler ends with 470" in (gpus[2].error or "")
+    assert "open kernel modules are loaded, which serve Turing and newer" in (gpus[2].error or "")
     assert "held by the kernel driver vfio-pci" in (gpus[3].error or "")
