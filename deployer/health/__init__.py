@@ -9,7 +9,7 @@ from deployer.health.detect import detect
 from deployer.health.diagnose import Diagnosis, diagnose
 from deployer.health.gate import gate, server_url
 from deployer.health.gpu_use import Evidence
-from deployer.health.kind import makes_vectors, makes_vectors_alone
+from deployer.health.kind import makes_vectors, makes_vectors_alone, ranks, ranks_alone
 from deployer.health.last_words import LastWords
 from deployer.health.memory_lines import by_device, read_parts
 from deployer.health.metrics import read_metrics, scrape
@@ -33,6 +33,8 @@ __all__ = [
     "gate",
     "makes_vectors",
     "makes_vectors_alone",
+    "ranks",
+    "ranks_alone",
     "read_metrics",
     "read_parts",
     "scrape",

@@ -143,7 +143,21 @@ class Answering:
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
         self.cached_tokens: int | None = None
+        self.measured_tokens_per_s: float | None = None
+        self.prompt_tokens_per_s: float | None = None
         self.began_s = time.monotonic()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the answer as the server counts them; until it says so, the pieces that came."""
+        return len(self.arrived_s) if self.completion_tokens is None else self.completion_tokens
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """As `Answer.tokens_per_s`; of an answer that was cut off, by the pieces that came."""
+        if self.measured_tokens_per_s is not None:
+            return self.measured_tokens_per_s
+        return self.tokens / self.last_s if self.tokens and self.last_s else None
 
     def take(self, line: bytes) -> None:
         """Read one line of server-sent events; raises ProtocolError for data that is not JSON or is an error."""
@@ -175,12 +189,14 @@ class Answering:
             self.arrived_s.append(now_s)
 
     def _count(self, usage: dict[str, Any], timings: dict[str, Any]) -> None:
-        """Take the last counts that are told."""
+        """Take the last counts and speeds that are told."""
         prompt, completion = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
         cached = _cached(usage, timings)
         self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
         self.completion_tokens = self.completion_tokens if completion is None else completion
         self.cached_tokens = self.cached_tokens if cached is None else cached
+        self.measured_tokens_per_s = _speed(timings.get("predicted_per_second")) or self.measured_tokens_per_s
+        self.prompt_tokens_per_s = _speed(timings.get("prompt_per_second")) or self.prompt_tokens_per_s
 
 
 def _tool_calls(value: object) -> tuple[ToolCall, ...]:

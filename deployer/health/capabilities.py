@@ -7,9 +7,11 @@ import msgspec
 from deployer.health.capabilities_access import key, malformed, open_paths, unknown_model
 from deployer.health.capabilities_bound import choice, grammar, regex
 from deployer.health.capabilities_chat import batch, chat, history, model_info, parallel, streaming, usage
+from deployer.health.capabilities_clients import model_by_name, responses, tool_by_name
 from deployer.health.capabilities_embedding import embeddings
 from deployer.health.capabilities_parameters import logprobs, max_tokens, repeatable, seed, several, stop
 from deployer.health.capabilities_prompt import long_prompt, prefix_cache, too_long
+from deployer.health.capabilities_rerank import rerank
 from deployer.health.features import structured_output, tool_calling
 from deployer.health.trial import Live
 
@@ -24,12 +26,14 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
 
 CAPABILITIES: tuple[Capability, ...] = (
     Capability(name="model info", run=model_info, chats=False),
+    Capability(name="rerank", run=rerank, chats=False),
     Capability(name="embeddings", run=embeddings, chats=False),
     Capability(name="chat", run=chat, chats=False),
     Capability(name="key", run=key, chats=False),
     Capability(name="open paths", run=open_paths, chats=False),
     Capability(name="malformed request", run=malformed, chats=False),
     Capability(name="unknown model", run=unknown_model, chats=False),
+    Capability(name="model by name", run=model_by_name, chats=False),
     Capability(name="history", run=history),
     Capability(name="streaming", run=streaming),
     Capability(name="token usage", run=usage),
@@ -44,6 +48,8 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability(name="regex", run=regex),
     Capability(name="grammar", run=grammar),
     Capability(name="tool calling", run=tool_calling),
+    Capability(name="tool by name", run=tool_by_name),
+    Capability(name="responses", run=responses),
     Capability(name="batch", run=batch),
     Capability(name="parallel requests", run=parallel),
     Capability(name="prefix cache", run=prefix_cache),

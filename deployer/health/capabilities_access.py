@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 from deployer.health.answers import ProtocolError
+from deployer.health.scores import RERANK
 from deployer.health.trial import CLIENT_ERRORS, CLOSED, Broken, Door, Live, NotRun, NotSupported, user
 
 _CHAT = "/v1/chat/completions"
@@ -23,9 +24,8 @@ _MALFORMED = (b'{"model": "x", "messages": [', b'{"messages": 17}')
 
 def key(live: Live) -> str:
     """Without the key, and with a wrong one, nothing below `/v1` answers."""
-    body = {"model": live.model, "messages": [user("hello")], "max_tokens": 1}
-    path = "/v1/embeddings" if live.embedding else _CHAT
-    status = live.client.status_without_key(path, {"model": live.model, "input": "hello"} if live.embedding else body)
+    path, body = _work(live)
+    status = live.client.status_without_key(path, {"model": live.model, **body})
     if status not in CLOSED:
         if not live.has_key:
             raise NotSupported(f"no key is asked for (HTTP {status} without one)")
@@ -57,7 +57,7 @@ def open_paths(live: Live) -> str:
 
 def malformed(live: Live) -> str:
     """A body that is not JSON, or of the wrong shape, is a client error."""
-    path = "/v1/embeddings" if live.embedding else _CHAT
+    path, _ = _work(live)
     statuses = [live.client.status_of_raw(path, body) for body in _MALFORMED]
     if closed := CLOSED.intersection(statuses):
         raise NotRun(f"HTTP {min(closed)} tells of the key, and nothing of the request")
@@ -70,7 +70,9 @@ def unknown_model(live: Live) -> str:
     """A model that is not there is refused."""
     name = f"{live.model}-that-is-not-here"
     try:
-        if live.embedding:
+        if live.reranker:
+            live.client.rerank("hello", ["hello"], model=name)
+        elif live.embedding:
             live.client.vectors(["hello"], model=name)
         else:
             live.client.chat([user("hello")], model=name, max_tokens=1)
@@ -81,6 +83,15 @@ def unknown_model(live: Live) -> str:
             return f"HTTP {error.status} for '{name}'"
         raise
     raise NotSupported(f"any name is answered: HTTP 200 for '{name}'")
+
+
+def _work(live: Live) -> tuple[str, dict[str, object]]:
+    """The path of what it does, and the least that can be asked for there."""
+    if live.reranker:
+        return RERANK, {"query": "hello", "documents": ["hello"]}
+    if live.embedding:
+        return "/v1/embeddings", {"input": "hello"}
+    return _CHAT, {"messages": [user("hello")], "max_tokens": 1}
 
 
 def _doors(live: Live) -> Sequence[Door]:

@@ -28,6 +28,9 @@ def model_info(live: Live) -> str:
 
 def chat(live: Live) -> str:
     """One question, one answer; a server that was made for vectors is not asked, as some die of it."""
+    if live.reranker or (live.ranks and not live.vectors and live.capabilities.vectors_alone):
+        live.reranker = True
+        raise NotSupported("it ranks texts, and was not asked to chat")
     if live.embedding or (live.vectors and live.capabilities.vectors_alone):
         live.embedding = True
         raise NotSupported("it serves embeddings, and was not asked to chat")
@@ -37,6 +40,9 @@ def chat(live: Live) -> str:
         if error.status in ABSENT and live.vectors:
             live.embedding = True
             raise NotSupported(f"it serves embeddings: {error.message}") from error
+        if error.status in ABSENT and live.ranks:
+            live.reranker = True
+            raise NotSupported(f"it ranks texts: {error.message}") from error
         raise
     knows = "names Paris" if "Paris" in answer.text else "does not name Paris (the model's skill, not the server's)"
     return f"{len(answer.text)} characters; {knows}"

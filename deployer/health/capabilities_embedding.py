@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from deployer.health.answers import ProtocolError
-from deployer.health.trial import Broken, Live, refused
+from deployer.health.trial import Broken, Live, NotSupported, refused
 
 _TEXTS = ("A cat sits on the mat.", "A kitten is sitting on a rug.", "The tax law of 1998 was repealed.")
 _SAME = 0.99
@@ -12,6 +12,8 @@ _SAME = 0.99
 
 def embeddings(live: Live) -> str:
     """Several texts give as many vectors of one length, each the same as when it is asked alone."""
+    if live.reranker:
+        raise NotSupported("it ranks texts, and was not asked for vectors")
     try:
         alone = live.client.vectors(_TEXTS[:1], model=live.model)
     except ProtocolError as error:

@@ -8,7 +8,7 @@ from deployer.health.answers import ProtocolError
 from deployer.health.capabilities import CAPABILITIES, Capability
 from deployer.health.client import Client
 from deployer.health.detect import detect
-from deployer.health.kind import told_embedding
+from deployer.health.kind import told_embedding, told_reranker
 from deployer.health.trial import Broken, Live, NotRun, NotSupported
 from deployer.types import EngineProfile, Value
 
@@ -34,8 +34,8 @@ class Target(Value, frozen=True, kw_only=True):
     """The server to check, and what is known of it.
 
     `engine` is the profile of what runs there; None: found out among `engines`. `model` None: the first that it lists.
-    `context` in tokens of one request; None: what it tells. `embedding`: it was deployed to serve vectors. `name`: its
-    name here, None for a URL.
+    `context` in tokens of one request; None: what it tells. `embedding`: it was deployed to serve vectors,
+    `reranker`: to rank texts. `name`: its name here, None for a URL.
     """
 
     base_url: str
@@ -43,6 +43,7 @@ class Target(Value, frozen=True, kw_only=True):
     model: str | None = None
     context: int | None = None
     embedding: bool = False
+    reranker: bool = False
     name: str | None = None
     engine: EngineProfile | None = None
     engines: tuple[EngineProfile, ...] = ()
@@ -103,6 +104,7 @@ def _live(target: Target, each_s: float) -> Live:
         engine=engine,
         context=target.context,
         embedding=target.embedding or told_embedding(client, engine),
+        reranker=target.reranker or told_reranker(client, engine),
     )
 
 

@@ -4,11 +4,10 @@ Bodies are bounded in bytes and time, shapes are checked, redirects are not foll
 """
 
 import contextlib
-import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,16 +22,15 @@ from deployer.health.answers import (
     read_texts,
     read_vectors,
 )
+from deployer.health.scores import RERANK, read_scores
+from deployer.health.wire import bounded, decoded, lines, refuse_failure, shown
 
 if TYPE_CHECKING:
     import requests
 
 Message = Mapping[str, object]
 
-BODY_LIMIT_BYTES = 8_000_000
 CONNECT_TIMEOUT_S = 5.0
-_BLOCK = 65_536
-_REDIRECTS = range(300, 400)
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -78,16 +76,22 @@ class Client:
         model: str,
         max_tokens: int,
         into: Answering | None = None,
+        enough: Callable[[Answering], bool] | None = None,
         **options: object,
     ) -> Answering:
-        """Return one streamed answer, with the time of every piece; `into` has what came also when this fails."""
+        """Return one streamed answer, with the time of every piece; `into` has what came also when this fails.
+
+        `enough`, asked after every piece, may cut the answer off: the connection is closed, and servers stop computing.
+        """
         body = {"model": model, "messages": list(messages), "max_tokens": max_tokens, **options}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         seen = Answering() if into is None else into
         with self._exchange("POST", "/v1/chat/completions", body, key=self._key) as (response, chunks):
-            _refuse_failure(response, chunks)
-            for line in _lines(chunks):
+            refuse_failure(response, chunks)
+            for line in lines(chunks):
                 seen.take(line)
+                if enough is not None and enough(seen):
+                    break
         return seen
 
     def complete(self, prompts: Sequence[str], *, model: str, max_tokens: int) -> tuple[str, ...]:
@@ -106,14 +110,25 @@ class Client:
             raise ProtocolError("the answer holds no embedding vector")
         return len(vectors[0])
 
+    def rerank(self, query: str, texts: Sequence[str], *, model: str) -> tuple[float, ...]:
+        """Return the score that `/v1/rerank` gives each text against the query, in the order of the texts."""
+        body = {"model": model, "query": query, "documents": list(texts)}
+        with self._exchange("POST", RERANK, body, key=self._key) as (response, chunks):
+            refuse_failure(response, chunks)
+            return read_scores(b"".join(chunks), len(texts))
+
     def get(self, path: str) -> dict[str, Any]:
         """Return the JSON object at a path."""
         return self._json("GET", path, None)
 
+    def post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """Return the JSON object that a body gets at a path."""
+        return self._json("POST", path, body)
+
     def text(self, path: str) -> str:
         """Return the text at a path."""
         with self._exchange("GET", path, key=self._key) as (response, chunks):
-            _refuse_failure(response, chunks)
+            refuse_failure(response, chunks)
             return b"".join(chunks).decode("utf-8", "replace")
 
     def status_of_raw(self, path: str, body: bytes) -> int:
@@ -133,9 +148,9 @@ class Client:
 
     def _json(self, method: str, path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
         with self._exchange(method, path, body, key=self._key) as (response, chunks):
-            _refuse_failure(response, chunks)
+            refuse_failure(response, chunks)
             text = b"".join(chunks)
-        document = _decoded(text)
+        document = decoded(text)
         if document is None:
             raise ProtocolError(f"{path} did not answer with a JSON object but with {shown(text)}")
         return document
@@ -173,7 +188,7 @@ class Client:
                     allow_redirects=False,
                 ) as response,
             ):
-                yield response, _bounded(response, time.monotonic() + total_s)
+                yield response, bounded(response, time.monotonic() + total_s)
         except requests.Timeout as error:
             raise ProtocolError(f"{path} did not answer within {total_s:.3g} s", timed_out=True) from error
         except requests.ConnectionError as error:
@@ -206,12 +221,6 @@ def checked_key(key: str | None) -> str | None:
     return stripped
 
 
-def shown(text: bytes, limit: int = 120) -> str:
-    """Return the start of a body for an error message, without control characters."""
-    start = text[:limit].decode("utf-8", "replace")
-    return repr("".join(letter if letter.isprintable() else " " for letter in start)) if text else "nothing"
-
-
 def _session(base_url: str) -> "requests.Session":
     """Make a session that ignores netrc, and proxies for this machine, but honours them for others."""
     import requests
@@ -224,62 +233,6 @@ def _session(base_url: str) -> "requests.Session":
     if base_url.startswith("https://"):
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
     return session
-
-
-def _bounded(response: "requests.Response", deadline: float) -> Iterator[bytes]:
-    """Yield the body as it comes; raises ProtocolError beyond the limit of bytes or time."""
-    import urllib3
-
-    size = 0
-    while True:
-        try:
-            chunk = response.raw.read1(_BLOCK)
-        except (urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
-            raise ProtocolError("the answer did not end in time", timed_out=True) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ProtocolError("the connection was cut in the middle of the answer", refused=True) from error
-        if not chunk:
-            return
-        size += len(chunk)
-        if size > BODY_LIMIT_BYTES:
-            raise ProtocolError(f"the answer is larger than {BODY_LIMIT_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise ProtocolError("the answer did not end in time", timed_out=True)
-        yield chunk
-
-
-def _refuse_failure(response: "requests.Response", chunks: Iterator[bytes]) -> None:
-    status = int(response.status_code)
-    if status in _REDIRECTS:
-        raise ProtocolError(f"HTTP {status}: it redirects; give the final address", status=status)
-    if status != 200:  # noqa: PLR2004 - OK
-        text = b"".join(chunks)
-        raise ProtocolError(f"HTTP {status}: {_said(text)}", status=status)
-
-
-def _said(text: bytes) -> str:
-    """The server's own error sentence where it has one."""
-    document = _decoded(text) or {}
-    error = document.get("error")
-    message = error.get("message") if isinstance(error, dict) else error or document.get("message")
-    return shown(message.encode(), 300) if isinstance(message, str) else shown(text)
-
-
-def _decoded(text: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from whole
-    if rest:
-        yield rest
 
 
 def _reason(error: Exception) -> str:

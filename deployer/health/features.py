@@ -8,7 +8,7 @@ from deployer.health.answers import Answer, ProtocolError, ToolCall
 from deployer.health.client import Message
 from deployer.health.trial import Broken, Live, NotSupported, refused, user
 
-_TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "get_temperature",
@@ -23,7 +23,7 @@ _TOOL = {
     },
 }
 # Every value is from a short list: a small model can neither fail nor ramble when the server enforces it.
-_SCHEMA = {
+SCHEMA = {
     "type": "object",
     "properties": {"city": {"enum": ["Paris", "Rome", "Oslo"]}, "large": {"type": "boolean"}},
     "required": ["city", "large"],
@@ -36,7 +36,7 @@ _LAST_TOKENS = 24
 
 def structured_output(live: Live) -> str:
     """`response_format` with a JSON schema is enforced."""
-    asked = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": _SCHEMA}}
+    asked = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": SCHEMA}}
     try:
         answer = live.ask("What is the capital of France? Is it large?", max_tokens=48, response_format=asked)
     except ProtocolError as error:
@@ -69,7 +69,7 @@ def tool_calling(live: Live) -> str:
     if call is None:
         raise NotSupported(_why_no_call(live, question, freely))
     turns += _round(call.id or "call-1", call.name, call.arguments, 21)
-    answer = live.client.chat(turns, model=live.model, max_tokens=_LAST_TOKENS, temperature=0, tools=[_TOOL])
+    answer = live.client.chat(turns, model=live.model, max_tokens=_LAST_TOKENS, temperature=0, tools=[TOOL])
     if not answer.text.strip() and not answer.tool_calls:
         raise Broken("the answer after the tool's result is empty")
     used = "uses" if "21" in answer.text else "does not use"
@@ -105,7 +105,7 @@ def _why_no_call(live: Live, question: dict[str, object], with_tools: Answer) ->
 def _request(live: Live, messages: Sequence[Message], choice: str) -> Answer:
     try:
         return live.client.chat(
-            messages, model=live.model, max_tokens=_TOOL_TOKENS, temperature=0, tools=[_TOOL], tool_choice=choice
+            messages, model=live.model, max_tokens=_TOOL_TOKENS, temperature=0, tools=[TOOL], tool_choice=choice
         )
     except ProtocolError as error:
         raise refused(error, f"tools with tool_choice '{choice}'") from error

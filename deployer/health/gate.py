@@ -101,6 +101,8 @@ class _Passage:
         self._read_speed: float | None = None
         self._last_answer: tuple[Probe, float] | None = None
         self._below = ""
+        self._look: Callable[[], Processor | None] = lambda: None
+        self._before: Processor | None = None
 
     def prove(
         self,
@@ -117,12 +119,14 @@ class _Passage:
         ready_after_s = ready_at - self._began
         self._pass("ready", f"{self._plan.health.path} answered 200", ready_after_s)
         self._on_step(f"ready after {ready_after_s:.1f} s")
+        if processor is not None:
+            self._look, self._before = processor, processor()
         for probe in probes(self._plan, self._key):
             self._run(probe, answer_timeout_s)
             if probe.name == ANSWER:
                 self._prove_copies(answer_timeout_s)
                 proved = self._prove_use(evidence, answer_timeout_s)
-                self._prove_speed(answer_timeout_s, processor, proved=proved)
+                self._prove_speed(answer_timeout_s, proved=proved)
                 self._below = ""
         self._hold(ready_at)
         return HealthReport(
@@ -204,7 +208,9 @@ class _Passage:
             return probe.run(client, self._prompt_speed)
         except ProtocolError as error:
             self._watched.fallen(_SETTLE_S if error.refused else 0.0)
-            raise self._failed(probe.name, error.message) from error
+            why = held_back(self._before, self._look()) if error.timed_out else None
+            said = f"{error.message}; {why}" if why else error.message
+            raise self._failed(probe.name, said, hint=_LIMITED if why else "") from error
 
     def _prove_use(self, evidence: Callable[[], Evidence] | None, timeout_s: float) -> bool:
         """GPUs are used as planned. True when every look says so, False when one could not be taken."""
@@ -224,7 +230,7 @@ class _Passage:
         self._pass(verdict.name, detail, seconds)
         self._on_step(f"{verdict.name}: {detail}")
 
-    def _prove_speed(self, timeout_s: float, look: Callable[[], Processor | None] | None, *, proved: bool) -> None:
+    def _prove_speed(self, timeout_s: float, *, proved: bool) -> None:
         """Not slower than the floor; a first answer may compile something, so a slow one is asked for again."""
         if self._last_answer is None or self._speed is None:
             return
@@ -232,24 +238,24 @@ class _Passage:
         if floor is None:
             self._pass("speed", f"{self._speed:.1f} tokens/s; no floor, for the plan predicts no speed", 0.0)
             return
-        probe, spent = self._last_answer
-        before, asked = look() if look else None, 0
+        (probe, spent), asked = self._last_answer, 0
         while self._speed < floor.tokens_per_s and asked < (AGAIN if spent <= AGAIN_WITHIN_S else 1):
             self._on_step(f"speed: {self._speed:.1f} tokens/s, once more")
             self._speed = max(self._speed, self._finding(probe, timeout_s).tokens_per_s or 0.0)
             asked += 1
         said = f"{self._speed:.3g} tokens/s, the floor is {floor.tokens_per_s:.3g} ({floor.basis})"
         if self._speed < floor.tokens_per_s:
-            said = self._too_slow(said, before, look() if look else None)
+            said = self._too_slow(said)
         self._pass("speed", said, time.monotonic() - began)
 
-    def _too_slow(self, said: str, before: Processor | None, after: Processor | None) -> str:
+    def _too_slow(self, said: str) -> str:
         """What excuses it; raises StartError when nothing does."""
-        excused = excuse(before, after)
+        after = self._look()
+        excused = excuse(self._before, after)
         if excused is not None:
             self._on_step(f"speed: {said}; {excused}")
             return f"not measured: {said}; {excused}"
-        why = held_back(before, after)
+        why = held_back(self._before, after)
         hint = _LIMITED if why else _USE_GPU if self._plan.devices else _BUSY
         raise self._failed("speed", f"too slow: {said}" + (f"; {why}" if why else ""), hint=hint)
 

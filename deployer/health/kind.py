@@ -3,6 +3,7 @@
 from deployer.health.answers import ProtocolError
 from deployer.health.client import Client
 from deployer.health.detect import shows
+from deployer.health.scores import QUERY, TEXTS
 from deployer.types import EngineProfile
 
 
@@ -10,6 +11,35 @@ def told_embedding(client: Client, engine: EngineProfile | None) -> bool:
     """True when the server's own model info says that it makes vectors alone (`embedding` of the profile)."""
     said = None if engine is None else engine.capabilities
     return said is not None and said.embedding is not None and shows(client, said.embedding)
+
+
+def told_reranker(client: Client, engine: EngineProfile | None) -> bool:
+    """True when the server's own model info says that its model ranks texts (`reranker` of the profile)."""
+    said = None if engine is None else engine.capabilities
+    return said is not None and said.reranker is not None and shows(client, said.reranker)
+
+
+def ranks_alone(client: Client, engine: EngineProfile | None, model: str) -> bool:
+    """True when this server ranks texts and must be asked for nothing else.
+
+    It says so, or it ranks and its engine does nothing beside that, or it ranks and makes no vectors. Raises
+    ProtocolError where it was started to rank, and does not.
+    """
+    said = None if engine is None or not engine.reranks else engine.capabilities
+    if said is None:
+        return False
+    if said.reranker is not None:
+        told = told_reranker(client, engine)
+        return told and bool(client.rerank(QUERY, TEXTS, model=model))
+    return ranks(client, model) and (said.ranks_alone or not makes_vectors(client, model))
+
+
+def ranks(client: Client, model: str) -> bool:
+    """True when texts get scores against a query."""
+    try:
+        return bool(client.rerank(QUERY, TEXTS, model=model))
+    except ProtocolError:
+        return False
 
 
 def makes_vectors_alone(client: Client, engine: EngineProfile | None, model: str) -> bool:

@@ -8,6 +8,8 @@ import msgspec
 
 from deployer.health.answers import Answer, ProtocolError
 from deployer.health.client import Client
+from deployer.health.scores import QUERY, RERANK, TEXTS, said
+from deployer.health.speed_floor import crawls
 from deployer.types import Plan
 
 ANSWER = "answer"
@@ -39,12 +41,15 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 def probes(plan: Plan, key: str | None) -> tuple[Probe, ...]:
     """Return the proofs for this plan, in order; the one about the key only where a key is set."""
-    embedding = plan.request.workload == "embedding"
-    answer, prompt = (_embedding, _long_embedding) if embedding else (_answer, _long_prompt)
+    embedding, ranks = plan.request.workload == "embedding", plan.model.reranker
+    answer = partial(_embedding, name=plan.name) if embedding else partial(_answer, plan=plan)
+    prompt = _long_embedding if embedding else _long_prompt
+    if ranks:
+        answer, prompt = partial(_ranking, name=plan.name), _long_ranking
     found = [Probe(name="model", run=partial(_model, name=plan.name))]
     if key:
-        found.append(Probe(name="key", run=partial(_locked, name=plan.name, embedding=embedding)))
-    found.append(Probe(name=ANSWER, run=partial(answer, name=plan.name)))
+        found.append(Probe(name="key", run=partial(_locked, name=plan.name, asked=_asked(plan))))
+    found.append(Probe(name=ANSWER, run=answer))
     found.append(Probe(name="long prompt", run=partial(prompt, name=plan.name, context=plan.settings.context)))
     return tuple(found)
 
@@ -68,24 +73,38 @@ def _model(client: Client, _: float | None, *, name: str) -> Finding:
     return Finding(detail=f"/v1/models lists '{name}'")
 
 
-def _locked(client: Client, _: float | None, *, name: str, embedding: bool) -> Finding:
-    path = "/v1/embeddings" if embedding else "/v1/chat/completions"
-    body = {"input": "hello"} if embedding else {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+def _asked(plan: Plan) -> tuple[str, dict[str, object]]:
+    """The path of this model's work, and the least that can be asked for there."""
+    if plan.model.reranker:
+        return RERANK, {"query": "hello", "documents": ["hello"]}
+    if plan.request.workload == "embedding":
+        return "/v1/embeddings", {"input": "hello"}
+    return "/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+
+
+def _locked(client: Client, _: float | None, *, name: str, asked: tuple[str, dict[str, object]]) -> Finding:
+    path, body = asked
     status = client.status_without_key(path, {"model": name, **body})
     if status not in _REFUSED:
         raise ProtocolError(f"{path} answered HTTP {status} without a key; 401 was expected")
     return Finding(detail=f"HTTP {status} without a key")
 
 
-def _answer(client: Client, _: float | None, *, name: str) -> Finding:
-    answer = client.chat([{"role": "user", "content": QUESTION}], model=name, max_tokens=ANSWER_TOKENS, temperature=0)
-    _refuse_empty(answer)
-    speed = answer.tokens_per_s
-    said = f"{answer.completion_tokens} tokens in {answer.seconds:.2f} s"
+def _answer(client: Client, _: float | None, *, plan: Plan) -> Finding:
+    """An answer comes, piece by piece; one that crawls is cut off, for its speed is known by then."""
+    asked = [{"role": "user", "content": QUESTION}]
+    enough = partial(crawls, plan)
+    seen = client.stream(asked, model=plan.name, max_tokens=ANSWER_TOKENS, enough=enough, temperature=0)
+    if seen.last_s is None:
+        raise ProtocolError("/v1/chat/completions did not answer with server-sent events")
+    cut = not seen.finished and crawls(plan, seen)
+    if not seen.content.strip() and not cut:
+        raise ProtocolError("the answer is empty")
+    speed, ended = seen.tokens_per_s, ", cut off there" if cut else ""
     return Finding(
-        detail=said + (f", {speed:.0f} tokens/s" if speed else ""),
+        detail=f"{seen.tokens} tokens in {seen.last_s:.2f} s{ended}" + (f", {speed:.3g} tokens/s" if speed else ""),
         tokens_per_s=speed,
-        prompt_tokens_per_s=answer.prompt_tokens_per_s,
+        prompt_tokens_per_s=seen.prompt_tokens_per_s,
     )
 
 
@@ -110,6 +129,16 @@ def _embedding(client: Client, _: float | None, *, name: str) -> Finding:
 def _long_embedding(client: Client, speed: float | None, *, name: str, context: int) -> Finding:
     words = long_text(context, speed)
     return Finding(detail=f"{len(words)} words gave {client.embed(' '.join(words), model=name)} numbers")
+
+
+def _ranking(client: Client, _: float | None, *, name: str) -> Finding:
+    """Every text has a score; which is the highest is the model's skill, and not judged here."""
+    return Finding(detail=f"{len(TEXTS)} texts, scores {said(client.rerank(QUERY, TEXTS, model=name))}")
+
+
+def _long_ranking(client: Client, speed: float | None, *, name: str, context: int) -> Finding:
+    words = long_text(context, speed)
+    return Finding(detail=f"{len(words)} words, score {said(client.rerank(QUERY, [' '.join(words)], model=name))}")
 
 
 def _refuse_empty(answer: Answer) -> None:

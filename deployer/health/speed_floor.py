@@ -2,6 +2,7 @@
 
 import msgspec
 
+from deployer.health.answers import Answering
 from deployer.types import Plan, Processor
 
 TOKEN_S = 0.005
@@ -25,6 +26,13 @@ HELD_BACK = 0.5
 """Part of the time that the server's own limit of processors may hold it back before that is the cause."""
 
 
+CRAWL = 0.5
+"""Part of the floor below which an answer is not waited for to its end."""
+
+CRAWL_AFTER_S = 10.0
+"""Seconds after its first piece, in which a server that compiles something at its first answer may stand still."""
+
+
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens a second, and how that was found in words."""
 
@@ -41,6 +49,15 @@ def speed_floor(plan: Plan, *, proved: bool) -> Floor | None:
     part = PART if proved or not plan.devices else PART_UNPROVED
     basis = f"1/{part} of the {reachable:.3g} that {predicted:g} predicted and {TOKEN_S * 1000:g} ms a token leave"
     return Floor(tokens_per_s=reachable / part, basis=basis)
+
+
+def crawls(plan: Plan, answering: Answering) -> bool:
+    """True once an answer has come so slowly that nothing after it could lift it to the floor in time."""
+    floor = speed_floor(plan, proved=True)
+    if floor is None or len(answering.arrived_s) == 0:
+        return False
+    seconds = (answering.last_s or 0.0) - answering.arrived_s[0]
+    return seconds >= CRAWL_AFTER_S and len(answering.arrived_s) < CRAWL * floor.tokens_per_s * seconds
 
 
 def excuse(before: Processor | None, after: Processor | None) -> str | None:

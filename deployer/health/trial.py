@@ -35,7 +35,7 @@ class Live:
 
     `model` and `context` (tokens of one request) are filled in by the first trial where they were not given. `engine`
     is its profile, None for a server of an unknown kind. `vectors`: it was seen to make them; `embedding`: it makes
-    nothing else.
+    nothing else. `ranks`: it was seen to score texts; `reranker`: it does nothing else.
     """
 
     def __init__(
@@ -47,10 +47,11 @@ class Live:
         engine: EngineProfile | None = None,
         context: int | None = None,
         embedding: bool = False,
+        reranker: bool = False,
     ) -> None:
         self.client, self.has_key, self.model = client, has_key, model
         self.engine, self.context, self.embedding = engine, context, embedding
-        self.vectors = False
+        self.vectors, self.ranks, self.reranker = False, False, reranker
         self.reading: Reading | None = None
         self.doors: Sequence[Door] | None = None
 

@@ -45,7 +45,7 @@ class Asking:
         client = self._client_of()
         client.limit(until_s - time.perf_counter())
         messages: Sequence[Mapping[str, object]] = [{"role": "user", "content": question.text}]
-        sent_s, seen = time.perf_counter(), _Stoppable(stopped)
+        sent_s, seen = time.perf_counter(), health.Answering()
         error: health.ProtocolError | None = None
         try:
             client.stream(
@@ -53,6 +53,7 @@ class Asking:
                 model=self._model,
                 max_tokens=question.output_tokens,
                 into=seen,
+                enough=lambda _: stopped(),
                 temperature=0,
                 seed=1,
                 **_fixed(field, question.output_tokens),
@@ -60,19 +61,6 @@ class Asking:
         except health.ProtocolError as caught:
             error = caught
         return _reply(sent_s, seen, error, stopped), None if error is None else error.status
-
-
-class _Stoppable(health.Answering):
-    """Stops to listen at the next line when told to."""
-
-    def __init__(self, stopped: bench.Stopped) -> None:
-        super().__init__()
-        self._stopped = stopped
-
-    def take(self, line: bytes) -> None:
-        if self._stopped():
-            raise health.ProtocolError("nobody listens any more", timed_out=True)
-        super().take(line)
 
 
 def _fixed(field: str | None, tokens: int) -> dict[str, object]:
@@ -92,6 +80,6 @@ def _reply(
         prompt_tokens=seen.prompt_tokens,
         cached_tokens=seen.cached_tokens,
         output_tokens=seen.completion_tokens,
-        unfinished=error is not None and (error.timed_out or stopped()),
+        unfinished=not seen.finished and (stopped() or (error is not None and error.timed_out)),
         error=None if error is None else error.message,
     )

@@ -73,6 +73,7 @@ class Scripted:
 
 class Handler(BaseHTTPRequestHandler):
     server_script: Scripted
+    body: dict[str, Any] = {}
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -109,12 +110,29 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(404, {"error": {"message": "no such path"}})
 
     def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        """Answer with this body; a whole answer is streamed to those who asked for that."""
+        if self.body.get("stream") and isinstance(body, dict) and "choices" in body:
+            self.stream_whole(body)
+            return
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+    def stream_whole(self, answer: dict[str, Any]) -> None:
+        """A piece for each word, and a last event with all that is not `choices`."""
+        message = answer["choices"][0]["message"]
+        kind = "content" if message.get("content") else "reasoning_content"
+        deltas = [{kind: f"{word} "} for word in (message.get(kind) or "").split()]
+        events = [{"choices": [{"delta": delta}]} for delta in ({"role": "assistant"}, *deltas)]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for event in (*events, {**answer, "choices": []}):
+            self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def stream(self, pieces: list[str], *, pause_s: float, done: bool = True) -> None:
         self.send_response(200)

@@ -5,7 +5,8 @@ import pytest
 
 from deployer.errors import BadInputError
 from deployer.health import Client, ProtocolError
-from deployer.health.client import BODY_LIMIT_BYTES, checked_key, checked_url
+from deployer.health.client import checked_key, checked_url
+from deployer.health.wire import BODY_LIMIT_BYTES
 
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -219,13 +219,13 @@ def reply(status: int, body: Any) -> Callable[[Any], None]:
     ("status", "body", "words"),
     [
         (500, {"error": {"message": "engine is dead"}}, "engine is dead"),
-        (200, b"<html>hello</html>", "JSON"),
+        (200, b"<html>hello</html>", "did not answer with server-sent events"),
+        (200, b"data: hello\n\n", "not JSON"),
         (
             200,
             {"choices": [{"message": {"content": ""}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
             "empty",
         ),
-        (200, {"choices": [{"message": {"content": "Paris"}}]}, "usage"),
     ],
 )
 def test_answers_that_are_none(server: Any, make_plan: Make, status: int, body: Any, words: str) -> None:
@@ -233,6 +233,13 @@ def test_answers_that_are_none(server: Any, make_plan: Make, status: int, body: 
     error = failing(server, make_plan)
     assert error.details["check"] == "answer"
     assert words in error.message
+
+
+def test_an_answer_without_token_usage(server: Any, make_plan: Make) -> None:
+    server.routes["/v1/chat/completions"] = reply(200, {"choices": [{"message": {"content": "Paris"}}]})
+    error = failing(server, make_plan)
+    assert error.details["check"] == "long prompt"
+    assert "usage" in error.message
 
 
 def test_reasoning_alone_is_an_answer(server: Any, make_plan: Make) -> None:
