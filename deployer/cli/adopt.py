@@ -55,6 +55,7 @@ def document(found: Adopted, *, changed: bool) -> dict[str, object]:
         "models": found.models,
         "engine": found.engine,
         "embedding": found.embedding,
+        "reranker": found.reranker,
         "key_file": found.key_file,
     }
 

@@ -14,7 +14,10 @@ from deployer.errors import BadInputError, DeployerError, InterruptedByUserError
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    _reopen()
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` wants it to go on
+        signal.signal(signal.SIGHUP, _terminated)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -26,7 +29,7 @@ def run(args: list[str]) -> int:
         code = commands.group.main(args=args, prog_name="deployer", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
+        output.silence(sys.stdout)
         return 0
     except SystemExit:
         return 0  # click's own answer to a closed pipe, and the end of a shell completion
@@ -65,8 +68,16 @@ def _expected(error: BaseException) -> DeployerError | None:
             return None
 
 
+def _reopen() -> None:
+    """What goes to a stream that was closed before the start (`2>&-`) goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
 def _terminated(number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    error = InterruptedByUserError("terminated")
+    """What was begun is undone. A second SIGTERM ends it at once; a second SIGHUP comes with every closed terminal."""
+    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+    error = InterruptedByUserError("the terminal is gone" if number == signal.SIGHUP else "terminated")
     error.exit_code = 128 + number
     raise error

@@ -1,6 +1,7 @@
 """`deployer models`."""
 
 import click
+import msgspec
 
 from deployer.cli import options, output, show
 from deployer.paths import home
@@ -35,7 +36,7 @@ def inspect(*, model: str, as_json: bool) -> None:
 
     found = library.inspect(model, home())
     if as_json:
-        output.document(found)
+        output.document({"format_version": 1, **msgspec.structs.asdict(found)})
     else:
         show.model(found)
 

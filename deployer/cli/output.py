@@ -1,5 +1,6 @@
 """Data on stdout, everything for people on stderr. Nothing else prints."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
@@ -23,9 +24,22 @@ def document_line(value: object) -> None:
     sys.stdout.flush()
 
 
+def tell(text: str, *, nl: bool = True) -> None:
+    """A line on stderr. Where nobody can read it any more (a closed pipe, a terminal that is gone) the work goes on."""
+    try:
+        click.echo(text, nl=nl, err=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is written and still to be written to a stream that failed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def confirm(question: str, hint: str = "add --yes") -> None:
     """Ask on stderr. click.Abort for a no, PreconditionError where nobody can be asked."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise PreconditionError("there is no terminal to ask for a yes", hint=hint)
     click.confirm(question, abort=True, err=True)
 
@@ -33,12 +47,21 @@ def confirm(question: str, hint: str = "add --yes") -> None:
 def failure(error: DeployerError, *, as_json: bool) -> None:
     """What happened and why, the last log lines where there are any, and the next command."""
     if as_json:
-        document(_failure_document(error))
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(error.message)}", err=True)
+        _last_document(_failure_document(error))
+    tell(f"{click.style('error:', fg='red', bold=True)} {printable(error.message)}")
     for line in _lines(error.details.get("log_tail")):
-        click.echo(f"  | {printable(line)}", err=True)
+        tell(f"  | {printable(line)}")
     if error.hint:
-        click.echo(f"{click.style('next:', bold=True)}  {printable(error.hint)}", err=True)
+        tell(f"{click.style('next:', bold=True)}  {printable(error.hint)}")
+
+
+def _last_document(value: object) -> None:
+    """The document of a failure, which may be that stdout cannot be written: the exit code says it all the same."""
+    try:
+        document(value)
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
 
 
 def _failure_document(error: DeployerError) -> dict[str, object]:
@@ -60,12 +83,11 @@ def bug_report(args: list[str], *, as_json: bool) -> None:
     trace = traceback.format_exc()
     if as_json:
         last = trace.splitlines()[-1]
-        document({"format_version": 1, "error": {"kind": "bug", "message": last, "hint": "", "details": {}}})
-    click.echo(
+        _last_document({"format_version": 1, "error": {"kind": "bug", "message": last, "hint": "", "details": {}}})
+    tell(
         "This is a bug in deployer. Please report what follows:\n\n"
         f"```\ndeployer {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
-        f"$ deployer {' '.join(args)}\n{trace}```",
-        err=True,
+        f"$ deployer {' '.join(args)}\n{trace}```"
     )
 
 
@@ -101,7 +123,10 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
 
 
 class Progress:
-    """Progress for a person: a line a step with its seconds, on stderr. Quiet prints notes only."""
+    """Progress for a person: a line a step with its seconds, on stderr. Quiet prints notes only.
+
+    That nobody reads it never decides how a change ends: see `tell`.
+    """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._quiet, self._verbose = quiet, verbose
@@ -119,24 +144,21 @@ class Progress:
         """A step ended well."""
         self._transient("")
         if not self._quiet:
-            click.echo(
-                f"{click.style('✓', fg='green')} {printable(text)}  {click.style(f'{seconds:.1f} s', dim=True)}",
-                err=True,
-            )
+            tell(f"{click.style('✓', fg='green')} {printable(text)}  {click.style(f'{seconds:.1f} s', dim=True)}")
 
     def detail(self, text: str) -> None:
         """A line of progress inside the step."""
         if self._verbose and not self._quiet:
-            click.echo(f"  | {printable(text)}", err=True)
+            tell(f"  | {printable(text)}")
         else:
             self._transient(f"… {text}")
 
     def note(self, text: str) -> None:
         """Something the reader has to know."""
         self._transient("")
-        click.echo(f"{click.style('!', fg='yellow')} {printable(text)}", err=True)
+        tell(f"{click.style('!', fg='yellow')} {printable(text)}")
 
     def _transient(self, text: str) -> None:
         if self._live:
             room, shown = _width() - 1, printable(text)
-            click.echo("\r\033[K" + (shown if len(shown) <= room else f"{shown[: room - 1]}…"), nl=False, err=True)
+            tell("\r\033[K" + (shown if len(shown) <= room else f"{shown[: room - 1]}…"), nl=False)

@@ -13,7 +13,7 @@ from deployer.paths import home
 @options.verbose
 @options.as_json
 def command(*, words: tuple[str, ...], yes: bool, dry_run: bool, verbose: bool, as_json: bool) -> None:
-    """Serve again with an earlier healthy release: N, or the newest one before the current."""
+    """Serve again with an earlier healthy release: N, or the newest one before the current that has another plan."""
     from deployer.workflow import lifecycle, serving
 
     del yes

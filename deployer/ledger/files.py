@@ -169,6 +169,8 @@ def state_errors(doing: str, path: Path) -> Iterator[None]:
         reason = error.strerror or type(error).__name__
         if error.errno in _FULL:
             hint = f"free some space on the disk of {path.parent} and run the command again; nothing was lost"
+        elif error.errno == errno.EROFS:
+            hint = "set DEPLOYER_HOME to a folder that can be written"
         else:
             hint = "run it as the owner (sudo for root), or set DEPLOYER_HOME to a folder of your own"
         raise StateError(

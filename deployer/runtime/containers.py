@@ -277,4 +277,7 @@ def _answering() -> Iterator[None]:
         yield
     except (docker.errors.DockerException, requests.RequestException) as error:
         said = escape(str(error))[:300]
+        if "Permission denied" in said:
+            hint = "run the command with sudo, or use rootless Docker"
+            raise PreconditionError("Docker does not answer: this user may not use it", hint=hint) from error
         raise PreconditionError(f"Docker does not answer as it should: {said}", hint="deployer probe") from error

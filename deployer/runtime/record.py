@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, PreconditionError
 from deployer.runtime.identity import Identity
 from deployer.types import FORMAT_VERSION, ServerStatus, Value
 
@@ -63,9 +63,15 @@ def read_spec(folder: Path) -> ProcessSpec:
 
 
 def read_record(folder: Path) -> ProcessRecord | None:
-    """Read `supervisor.json`; None when there is none or it cannot be read as one."""
+    """Read `supervisor.json`; None when there is none or it cannot be read as one.
+
+    Raises PreconditionError where this user may not read it: whether a server runs is then not known.
+    """
     try:
         return msgspec.json.decode(_bounded(folder / RECORD_FILE), type=ProcessRecord)
+    except PermissionError as error:
+        hint = "run the command as the user who started it (sudo for root)"
+        raise PreconditionError(f"{folder / RECORD_FILE}: this user may not read it", hint=hint) from error
     except (OSError, msgspec.MsgspecError):
         return None
 

@@ -52,6 +52,7 @@ def unchanged(plan: Plan, home: Home) -> Release | None:
 def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Release:
     """Under the lock: stop old, start new, gate. On any failure, Ctrl-C included, the old one comes back."""
     with ledger.lock(home, f"up {plan.name}"):
+        recovery.close(home, plan.name)
         ledger.ensure_key(home, plan.name, plan.container_user)
         if plan.key_config is not None:
             ledger.ensure_config(home, plan.name, plan.container_user)

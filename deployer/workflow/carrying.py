@@ -14,6 +14,7 @@ from deployer.images import LocalImage
 from deployer.paths import Home, is_special
 from deployer.types import FORMAT_VERSION, Release, VerifiedImage
 from deployer.types.inventory import ImageExport, ImportedImage
+from deployer.workflow import bring_up
 from deployer.workflow.report import Reporter, timed
 
 HEAD = "export.json"
@@ -26,9 +27,9 @@ def entry_of(name: str, home: Home) -> VerifiedImage:
     entries = ledger.entries(home)
     of_name = [entry for entry in entries if entry.deployment == name]
     current = ledger.current_plan(home, name) if name in ledger.deployments(home) else None
-    serving = [entry for entry in of_name if current is not None and entry.image_id == current.image.image_id]
+    serving = [e for e in (*of_name, *entries) if current is not None and e.image_id == current.image.image_id]
     by_id = [entry for entry in entries if name and entry.image_id.removeprefix("sha256:").startswith(name)]
-    found = next(iter((*serving, *of_name, *by_id)), None)
+    found = next(iter((*(_as_served(entry, name, home) for entry in serving), *of_name, *by_id)), None)
     if found is None:
         known = sorted({entry.deployment for entry in entries} | {entry.image_id[7:19] for entry in entries})
         raise BadInputError(
@@ -36,6 +37,14 @@ def entry_of(name: str, home: Home) -> VerifiedImage:
             hint=f"one of: {', '.join(known) or 'none yet: an image is verified by a server that passed'}",
         )
     return found
+
+
+def _as_served(entry: VerifiedImage, name: str, home: Home) -> VerifiedImage:
+    """The entry as this deployment's current release proved it: an image has one entry, of whoever proved it last."""
+    release = ledger.current(home, name)
+    if entry.deployment == name or release is None or release.health is None:
+        return entry
+    return bring_up.verified(ledger.read_plan(home, release), release, release.health)
 
 
 def export(name: str, path: Path, home: Home, report: Reporter) -> ImageExport:

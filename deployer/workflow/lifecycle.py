@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from deployer import ledger
-from deployer.errors import BadInputError, PreconditionError
+from deployer.errors import BadInputError, PreconditionError, StateError
 from deployer.paths import Home
 from deployer.types import Adopted, Outcome, Plan, Release, Row, ServerState
 from deployer.workflow import adopting, bring_up, gateway, live, measuring, running
@@ -40,7 +40,7 @@ def down_gateway(home: Home, report: Reporter) -> bool:
     """Stop and remove the gateway; False when there was none."""
     with timed(report, "stop the gateway") as outcome:
         stopped = gateway.down(home, report)
-        outcome("the gateway stopped; its deployments serve on" if stopped else "the gateway was not running")
+        outcome("the gateway stopped" if stopped else "the gateway was not running")
     return stopped
 
 
@@ -87,6 +87,8 @@ def _row(home: Home, name: str, *, metrics: bool) -> Row:
         return Row(name=name, status="damaged", release=release.number if release else 0)
     status, state = _state(home, plan)
     up = status in ("running", "degraded")
+    plan, release, doubt = _running(home, plan, release, state) if up else (plan, release, None)
+    details = (state.detail if status in ("degraded", "unknown") else None, doubt)
     return msgspec.structs.replace(
         _planned(plan, release),
         status=status,
@@ -94,8 +96,27 @@ def _row(home: Home, name: str, *, metrics: bool) -> Row:
         started_at=state.started_at,
         restarts=state.restarts,
         live=live.look(plan, home, state) if metrics and up else None,
-        detail=state.detail if status == "degraded" else None,
+        detail="; ".join(detail for detail in details if detail) or None,
     )
+
+
+def _running(
+    home: Home, plan: Plan, release: Release | None, state: ServerState
+) -> tuple[Plan, Release | None, str | None]:
+    """The release whose server this is, by the plan it was started with, and what speaks against it.
+
+    It is not the current one while an `up` goes on, and after one that was killed.
+    """
+    if state.plan_hash is None or (release is not None and release.plan_hash == state.plan_hash):
+        return plan, release, None
+    found = next((other for other in ledger.history(home, plan.name) if other.plan_hash == state.plan_hash), None)
+    if found is None:
+        return plan, release, None
+    doubt = None if found.status in ("healthy", "superseded") else "not verified, its `up` goes on or was cut off"
+    try:
+        return ledger.read_plan(home, found), found, doubt
+    except StateError:
+        return plan, found, doubt
 
 
 def _planned(plan: Plan, release: Release | None) -> Row:
@@ -119,8 +140,8 @@ def _state(home: Home, plan: Plan) -> tuple[str, ServerState]:
     """Its state in a word: `down` when there is no server, `unknown` when the runtime does not answer."""
     try:
         state = running.state(home, plan)
-    except PreconditionError:
-        return "unknown", ServerState(name=plan.name, runtime=plan.runtime, status="missing")
+    except PreconditionError as error:
+        return "unknown", ServerState(name=plan.name, runtime=plan.runtime, status="missing", detail=error.message)
     return ("down" if state.status == "missing" else state.status), state
 
 
@@ -152,7 +173,10 @@ def rollback(home: Home, name: str | None, number: int | None, options: Options,
 
 
 def rollback_target(home: Home, name: str | None, number: int | None) -> Release:
-    """The release that a rollback would serve again. Raises BadInputError naming those that could."""
+    """The release that a rollback would serve again. Raises BadInputError naming those that could.
+
+    Without a number, the newest one before the current with another plan, where there is one.
+    """
     name = current_plan(home, name).name
     releases = ledger.history(home, name)
     current = ledger.current(home, name)
@@ -161,10 +185,16 @@ def rollback_target(home: Home, name: str | None, number: int | None) -> Release
         for release in releases
         if release.status in ("healthy", "superseded") and (current is None or release.number != current.number)
     ]
-    chosen = next((release for release in good if number in (None, release.number)), None)
+    chosen = _newest(good, current) if number is None else next((one for one in good if one.number == number), None)
     if chosen is None:
         known = ", ".join(str(release.number) for release in good) or "none"
         wanted = "earlier healthy release" if number is None else f"healthy release {number}"
         message = f"{name} has no {wanted}; others that were healthy: {known}"
         raise BadInputError(message, hint=f"deployer history {name}")
     return chosen
+
+
+def _newest(good: list[Release], current: Release | None) -> Release | None:
+    """The newest one with another plan, else the newest one: the same plan again changes nothing that still runs."""
+    others = (release for release in good if current is None or release.plan_hash != current.plan_hash)
+    return next(others, good[0] if good else None)

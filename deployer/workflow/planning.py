@@ -63,6 +63,7 @@ def plan(
     from deployer.workflow import imported, running
 
     name = deployment_name(request)
+    request = on_free_port(request, home)
     host = running.reclaim(probe(home), home, name) if share is None else share
     verified, known = verified_here(home, host), ledger.observations(home, host.fingerprint or "")
 
@@ -213,18 +214,28 @@ def site(request: Request, home: Home, host: HostFacts) -> Site:
     )
 
 
-def _port(home: Home, name: str) -> int:
-    """The port this deployment had before, else the first that no other deployment of ours has."""
+def on_free_port(request: Request, home: Home) -> Request:
+    """The request with the port that it gets on this machine, where it names none."""
+    if request.port is not None:
+        return request
+    from deployer.workflow import preflight
+
+    port = _port(home, deployment_name(request), lambda port: preflight.is_taken(request.address, port))
+    return msgspec.structs.replace(request, port=port)
+
+
+def _port(home: Home, name: str, in_use: Callable[[int], bool] = lambda _: False) -> int:
+    """The port this deployment had before, else the first that no other deployment of ours has, and nobody else."""
     ports = {release_name: ledger.known_plan(home, release_name) for release_name in ledger.deployments(home)}
     if (own := ports.get(name)) is not None:
         return own.port
-    return first_free(other.port for other in ports.values() if other is not None)
+    return first_free((other.port for other in ports.values() if other is not None), in_use)
 
 
-def first_free(taken: Iterable[int]) -> int:
-    """The first port from FIRST_PORT on that is not taken."""
+def first_free(taken: Iterable[int], in_use: Callable[[int], bool] = lambda _: False) -> int:
+    """The first port from FIRST_PORT on that is not taken, and not in use."""
     used = set(taken)
-    return next(port for port in range(FIRST_PORT, 65536) if port not in used)
+    return next(port for port in range(FIRST_PORT, 65536) if port not in used and not in_use(port))
 
 
 def _container_user(host: HostFacts) -> str:

@@ -59,6 +59,15 @@ def port_free(address: str, port: int) -> None:
             ) from error
 
 
+def is_taken(address: str, port: int) -> bool:
+    """True when another program listens there."""
+    try:
+        port_free(address, port)
+    except PreconditionError as error:
+        return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+    return False
+
+
 def _own_port(plan: Plan, home: Home) -> bool:
     """True when the port is held by the release that this plan will replace."""
     current = ledger.known_plan(home, plan.name)

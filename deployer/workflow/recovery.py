@@ -24,6 +24,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     report: Reporter
 
 
+def close(home: Home, name: str) -> None:
+    """Mark what an `up` that was killed left `pending`. Under the host's lock nobody is at work on it any more."""
+    for release in ledger.history(home, name):
+        if release.status == "pending" and release.message is None:
+            ledger.mark(home, release, "failed", message="cut off before it was verified")
+
+
 def undo(change: Change, error: BaseException) -> BaseException:
     """Remove the new release, bring the old one back, and return the error that says which of the two happened."""
     plan = ledger.read_plan(change.home, change.release)

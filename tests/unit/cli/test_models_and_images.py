@@ -1,5 +1,6 @@
 """`models` and `images` with odd input: one clear message, the right exit code, never a traceback."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ def test_a_model_that_nothing_can_be_is_refused(verb: str, reference: str, tmp_p
     error = refused("models", verb, reference, home=tmp_path)
     assert str(error["message"]).isprintable()
     assert error["hint"]
+
+
+def test_what_a_model_is_comes_as_one_document_with_its_version(tmp_path: Path) -> None:
+    found = json.loads(deployer("models", "inspect", MODEL, "--json", home=tmp_path).stdout)
+    assert (found["format_version"], found["name"]) == (1, MODEL)
 
 
 def test_an_unknown_quantization_names_those_there_are(tmp_path: Path) -> None:

@@ -219,3 +219,12 @@ def test_any_bytes_give_a_record_or_a_state_error(tmp_path: Path, data: bytes) -
         assert (tmp_path / "r.json").exists() is False
     else:
         assert isinstance(found, Record)
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(13, "run it as the owner"), (28, "free some space"), (30, "set DEPLOYER_HOME")]
+)
+def test_a_disk_that_refuses_has_a_way_out_that_fits(tmp_path: Path, number: int, hint: str) -> None:
+    with pytest.raises(StateError) as caught, files.state_errors("write", tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.hint.startswith(hint)

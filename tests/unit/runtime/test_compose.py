@@ -1,12 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import docker
 import pytest
 
 from deployer.errors import BadInputError, DeployerError, ImageUnavailableError, PreconditionError, StartError
 from deployer.execution import Completed
 from deployer.paths import Home
-from deployer.runtime import ComposeRuntime, open_runtime
+from deployer.runtime import ComposeRuntime, containers, open_runtime
 from deployer.runtime.compose import explain, up_argv
 from deployer.types import Plan
 
@@ -67,6 +68,16 @@ def test_a_docker_that_is_not_there_is_said_plainly(
     ):
         with pytest.raises(PreconditionError, match="Docker does not answer"):
             call()
+
+
+def test_a_docker_that_this_user_may_not_use_is_said_plainly() -> None:
+    said = "Error while fetching server API version: ('Connection aborted.', PermissionError(13, 'Permission denied'))"
+    with (
+        pytest.raises(PreconditionError, match="Docker does not answer: this user may not use it") as caught,
+        containers._answering(),
+    ):
+        raise docker.errors.DockerException(said)
+    assert "sudo" in caught.value.hint
 
 
 def test_a_folder_without_a_compose_file_is_refused(tmp_path: Path, make_plan: Callable[..., Plan]) -> None:

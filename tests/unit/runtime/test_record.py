@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, PreconditionError
 from deployer.runtime.identity import Identity
 from deployer.runtime.record import ProcessRecord, read_record, read_spec, write_record
 
@@ -22,6 +22,15 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
 def test_a_damaged_record_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "supervisor.json").write_bytes(content)
     assert read_record(tmp_path) is None
+
+
+def test_a_record_of_another_user_is_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(PreconditionError, match="this user may not read it"):
+        read_record(tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from deployer import ledger
 from deployer.errors import BadInputError, DeployerError, PreconditionError, VerificationError
 from deployer.images import Packing
 from deployer.paths import Home
-from deployer.types import Bundle
+from deployer.types import Bundle, HealthReport
 from deployer.types.inventory import ImageExport
 from deployer.workflow import carrying
 from tests.unit.workflow.test_pruning import digest, entry, plan
@@ -121,3 +121,14 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
         carrying._refuse_place(tmp_path / "no" / "x.tar", 1)
     with pytest.raises(PreconditionError, match="MiB free"):
         carrying._refuse_place(tmp_path / "y.tar", 1 << 40)
+
+
+def test_an_image_goes_by_the_name_of_each_deployment_that_it_serves(home: Home) -> None:
+    proof = HealthReport(ready_after_s=7, checks=())
+    for name in ("first", "second"):
+        release = ledger.create(home, msgspec.structs.replace(plan(1), name=name), Bundle(files={}))
+        ledger.make_current(home, ledger.mark(home, release, "healthy", health=proof))
+    ledger.add_verified(home, msgspec.structs.replace(entry(1), deployment="second"))
+    found = carrying.entry_of("first", home)
+    assert (found.image_id, found.deployment, found.release, found.evidence) == (digest(1), "first", 1, proof)
+    assert carrying.entry_of("second", home).verified_at == entry(1).verified_at

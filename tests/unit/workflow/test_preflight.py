@@ -1,12 +1,16 @@
 """Which engines may be started: those to which the key can be handed over without showing it."""
 
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployer import ledger
 from deployer.errors import PreconditionError
-from deployer.types import Plan
-from deployer.workflow import preflight
+from deployer.paths import Home
+from deployer.types import Bundle, Plan, Request
+from deployer.workflow import planning, preflight
 from tests.unit.plans import build_plan
 
 
@@ -37,3 +41,18 @@ def test_one_that_cannot_is_refused_with_the_reason(engine: str, why: str) -> No
     with pytest.raises(PreconditionError, match=why) as caught:
         preflight.startable(plan(engine))
     assert "--engine llama.cpp" in caught.value.hint
+
+
+def test_a_new_deployment_gets_a_port_on_which_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(config=tmp_path / "config", state=tmp_path / "state", lock=tmp_path / "lock")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(planning, "FIRST_PORT", port)
+        assert preflight.is_taken("127.0.0.1", port)
+        found = planning.on_free_port(Request(model="m"), home).port
+        assert found is not None
+        assert found > port
+        asked = Request(model="m", port=port)
+        assert planning.on_free_port(asked, home) == asked
+        ledger.create(home, build_plan("m", port=port), Bundle(files={}))
+        assert planning.on_free_port(Request(model="m"), home).port == port  # its own server listens there
