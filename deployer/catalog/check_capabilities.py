@@ -12,7 +12,7 @@ _DOTTED = re.compile(r"^\w+(\.\w+)*$")
 
 def capabilities_problems(said: Capabilities) -> Iterator[Problem]:
     """Problems of one engine's `capabilities`, by path below it."""
-    for name in ("detect", "embedding"):
+    for name in ("detect", "embedding", "reranker"):
         sign: Detect | None = getattr(said, name)
         if sign is not None:
             yield from ((f"/{name}{path}", text) for path, text in _sign(sign))

@@ -34,6 +34,7 @@ def engine_problems(
     yield from _quantizations(engine, known)
     yield from repeated("images", "id", [image.id for image in engine.images])
     yield from _architectures(engine)
+    yield from _reranks(engine)
     yield from _flags(engine)
     yield from _words(engine)
     yield from _strengths(engine)
@@ -103,6 +104,13 @@ def _architectures(engine: EngineProfile) -> Iterator[Problem]:
             yield f"architectures_since/{name}", "not in architectures above"
         if not VERSION.match(since):
             yield f"architectures_since/{name}", f"not a version such as 0.20.0: {since!r}"
+
+
+def _reranks(engine: EngineProfile) -> Iterator[Problem]:
+    yield from repeated("reranks", "", engine.reranks)
+    for name in engine.reranks:
+        if name not in engine.architectures:
+            yield "reranks", f"{name!r} is not in architectures above"
 
 
 def _flags(engine: EngineProfile) -> Iterator[Problem]:

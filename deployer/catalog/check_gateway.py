@@ -30,9 +30,11 @@ def gateway_problems(engine: EngineProfile) -> Iterator[Problem]:
 
 def _front_problems(place: str, front: Front) -> Iterator[Problem]:
     yield from blanks(place, {"why": front.why, "source": front.source})
-    yield from repeated(f"{place}/routes", "", front.routes)
-    for index, route in enumerate(front.routes):
-        if not _ROUTE.fullmatch(route):
-            yield f"{place}/routes/{index}", f"not METHOD /path: {route!r}"
+    for name in ("routes", "rerank_routes"):
+        routes: tuple[str, ...] = getattr(front, name)
+        yield from repeated(f"{place}/{name}", "", routes)
+        for index, route in enumerate(routes):
+            if not _ROUTE.fullmatch(route):
+                yield f"{place}/{name}/{index}", f"not METHOD /path: {route!r}"
     if _MODELS not in front.routes:
         yield f"{place}/routes", f"{_MODELS} is missing"

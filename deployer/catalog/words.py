@@ -46,7 +46,11 @@ SETTINGS: Mapping[str, str] = {
     "tools": "yes: read tool calls out of the answer",
     "tool_parser": "the engine's word for the format of the model's tool calls",
     "reasoning_parser": "the engine's word for the format of the model's reasoning",
-    "embeddings": "yes: serve embeddings",
+    "embeddings": "yes: serve embeddings, or what else is no text (a reranker's scores)",
+    "rerank": "yes: score texts against a query, beside embeddings: yes",
+    "whole_texts": "yes: no text is computed in parts, as an encoder sees all of it at once",
+    "whole_batch_tokens": "tokens of all texts computed in one step, where texts are computed whole",
+    "no_prefix_cache": "yes: nothing is kept of a text, as an encoder's every token depends on those after it",
     "log_verbosity": "the engine's own level of the log",
 }
 """Settings that a plan has a value for. Any other word may be used for a flag with a fixed value."""

@@ -16,7 +16,8 @@ REQUIRED: dict[str, frozenset[str]] = {
     "llama.cpp": frozenset({
         *("model", "alias", "host", "port", "api_key_file", "context_total", "slots", "threads", "batch"),
         *("micro_batch", "gpu_layers", "tensor_split", "devices", "kv_cache_type_k", "kv_cache_type_v"),
-        *("flash_attention", "cache_ram", "metrics", "offline", "no_ui", "jinja", "embeddings", "log_verbosity"),
+        *("flash_attention", "cache_ram", "metrics", "offline", "no_ui", "jinja", "log_verbosity"),
+        *("embeddings", "rerank"),
     }),
 }  # fmt: skip
 """Settings that an engine must be told when they apply, because it would choose otherwise by itself. The other engines

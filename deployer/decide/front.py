@@ -18,8 +18,11 @@ def _front(candidate: Candidate) -> Front | None:
     return candidate.engine.gateway or (candidate.engine.copies if copies(candidate) > 1 else None)
 
 
-def front(candidate: Candidate, image: str) -> PlanGateway | None:
-    """The gateway before this engine: the profile's routes, and those that its health and its metrics are read at."""
+def front(candidate: Candidate, image: str, *, ranks: bool = False) -> PlanGateway | None:
+    """The gateway before this engine: the profile's routes, and those that its health and its metrics are read at.
+
+    `ranks`: the model is a reranker, so that the routes which score texts are passed on too.
+    """
     engine, said = candidate.engine, _front(candidate)
     if said is None:
         return None
@@ -27,7 +30,7 @@ def front(candidate: Candidate, image: str) -> PlanGateway | None:
     own = (f"GET {path}" for path in asked if path is not None)
     return PlanGateway(
         why=said.why,
-        routes=tuple(dict.fromkeys((*said.routes, *own))),
+        routes=tuple(dict.fromkeys((*said.routes, *(said.rerank_routes if ranks else ()), *own))),
         image=image,
         lists=said.lists,
         passes_key=bool(engine.launcher) or engine.key == "file",

@@ -169,7 +169,7 @@ def _plan(case: Case, parts: tuple[ScorePart, ...], site: Site, warned: tuple[st
         setup=setup(option, request, site),
         files=files(option, request, site),
         store=engine.store if candidate.runtime == "compose" else None,
-        gateway=front(candidate, gateway_image),
+        gateway=front(candidate, gateway_image, ranks=request.ranks),
         copies=copies(candidate),
         writable=engine.writable,
         shm_mib=engine.shm_mib,
@@ -255,6 +255,7 @@ def _plan_model(option: Option, site: Site, model: ModelSpec, request: Request) 
         parameters=model.parameters,
         projector=None if projector is None else projector.path,
         projector_mib=None if projector is None else -(-projector.weight_bytes // (1024 * 1024)),
+        reranker=request.ranks,
     )
 
 

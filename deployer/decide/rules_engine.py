@@ -27,13 +27,12 @@ def legacy(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Req
 
 
 def reranker(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
-    """A model that only scores pairs of texts cannot answer."""
-    if not model.reranker:
+    """A reranker needs an engine that has the endpoint for it, and knows this kind of reranker."""
+    engine, name = candidate.engine, model.architecture.name
+    if not model.reranker or name in engine.reranks:
         return None
-    return (
-        f"{model.name} scores pairs of texts: it can neither chat nor embed, and no plan serves that; choose a chat or "
-        "an embedding model"
-    )
+    can = f"ranks with {', '.join(engine.reranks)} only, not {name}" if engine.reranks else "has no rerank endpoint"
+    return f"{engine.engine} {can}, and {model.name} is a reranker; choose another engine"
 
 
 def model_architecture(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -45,7 +44,12 @@ def model_architecture(candidate: Candidate, host: HostFacts, model: ModelSpec, 
 
 
 def workload(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
-    """Embedding models embed, and the others do not."""
+    """Embedding models embed, rerankers rank, and the others do not."""
+    if model.reranker and request.workload != "embedding":
+        return (
+            f"{model.name} is a reranker, which scores texts against a query and cannot serve {request.workload}; "
+            "leave out --workload"
+        )
     if request.workload == "embedding" and not model.embedding:
         return f"{model.name} is not an embedding model; choose one that is, or another --workload"
     if model.embedding and request.workload != "embedding":

@@ -38,8 +38,10 @@ def settings_values(option: Option, request: Request, site: Site) -> dict[str, s
         "offline": True,
         "no_ui": True,
         "embeddings": embedding,
+        "rerank": request.ranks,
         "log_verbosity": LOG_BUFFERS,
         **_memory_values(option),
+        **_whole_values(option, request),
         **_model_values(option, embedding=embedding),
     }
 
@@ -80,6 +82,15 @@ def _memory_values(option: Option) -> dict[str, str | bool | None]:
         "devices": devices_value(candidate),
         "cache_ram": str(settings.prompt_cache_mib // copies(candidate)),
     }
+
+
+def _whole_values(option: Option, request: Request) -> dict[str, str | bool | None]:
+    """Settings of a model that reads texts whole; one engine has other words for its batch then."""
+    whole = request.whole_texts
+    found: dict[str, str | bool | None] = {"whole_texts": whole, "no_prefix_cache": whole, "whole_batch_tokens": None}
+    if whole and any(flag.setting == "whole_texts" for flag in option.candidate.engine.flags):
+        found |= {"batch_tokens": None, "whole_batch_tokens": str(option.sizing.settings.batch)}
+    return found
 
 
 def _model_values(option: Option, *, embedding: bool) -> dict[str, str | bool | None]:

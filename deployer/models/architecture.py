@@ -16,6 +16,7 @@ from deployer.models.metadata import number as _number
 from deployer.models.metadata import shown as _shown
 from deployer.models.names import printable
 from deployer.types import Architecture, WeightLayout
+from deployer.types.encoder import is_encoder
 
 MAX_LAYERS = 4096
 _ONE_DIGIT = 10  # below it, a size is written with one decimal
@@ -23,7 +24,8 @@ _GUESSED = 1024  # added to general.file_type by llama.cpp when it guessed
 _LAYER = re.compile(r"blk\.(\d{1,5})\.")
 _EXPERTS = re.compile(r"_(?:ch|)exps\.")
 _INPUT = ("token_embd", "per_layer_token_embd", "position_embd", "token_types")
-_ENCODERS = ("bert", "gemma-embedding", "t5encoder", "eurobert")
+_SCORE_HEADS = ("cls.output.weight", "cls.weight")
+_RANK = 4  # llama.cpp LLAMA_POOLING_TYPE_RANK
 
 
 def architecture(header: GgufHeader) -> Architecture:
@@ -46,7 +48,7 @@ def architecture(header: GgufHeader) -> Architecture:
         ),
         vocabulary=_vocabulary(header, name),
         context_max=context,
-        tied_embeddings="output.weight" not in names and not _is_encoder(name),
+        tied_embeddings="output.weight" not in names and not is_encoder(name),
         attention_bias="blk.0.attn_q.bias" in names or "blk.0.attn_qkv.bias" in names,
         **heads(header, name, embedding),
         **expert_numbers,
@@ -126,11 +128,20 @@ def size_label(count: int) -> str:
 def is_embedding(header: GgufHeader) -> bool:
     """True for a model that answers with vectors: an encoder, or one that declares a pooling other than none."""
     name = architecture_name(header)
-    return _is_encoder(name) or header.metadata.get(f"{name}.pooling_type", 0) != 0
+    return is_encoder(name) or header.metadata.get(f"{name}.pooling_type", 0) != 0
 
 
-def _is_encoder(name: str) -> bool:
-    return any(part in name for part in _ENCODERS)
+def is_reranker(header: GgufHeader) -> bool:
+    """True for a model that scores a text against a query: it says so, or its head makes one number.
+
+    Source: llama.cpp b11434 src/llama-graph.cpp `build_pooling` (`LLAMA_POOLING_TYPE_RANK`; `cls` and `cls.output`).
+    """
+    name = architecture_name(header)
+    if header.metadata.get(f"{name}.pooling_type") == _RANK:
+        return True
+    heads = {tensor.name: tensor for tensor in header.tensors if tensor.name in _SCORE_HEADS}
+    last = next((heads[head] for head in _SCORE_HEADS if head in heads), None)
+    return last is not None and last.elements == _number(header, f"{name}.embedding_length", low=1, high=1 << 20)
 
 
 def _vocabulary(header: GgufHeader, name: str) -> int:

@@ -26,6 +26,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     bits: int
     embedding: bool
     names_code: bool = False
+    reranker: bool = False
 
 
 NATIVE = frozenset({
@@ -57,7 +58,15 @@ def parse_config(data: bytes, label: str) -> Config:
         bits=bits,
         embedding="bert" in kind or bool(re.search(r"Embedding|SentenceTransformer", declared)),
         names_code=bool(document.get("auto_map")),
+        reranker=_ranks(document, declared),
     )
+
+
+def _ranks(document: dict[str, Any], declared: str) -> bool:
+    """True for an encoder with one label, which is a score (transformers `id2label`, `num_labels`; two if unsaid)."""
+    labels = document.get("id2label")
+    count = len(labels) if isinstance(labels, dict) else document.get("num_labels", 2)
+    return count == 1 and bool(re.search(r"bert\w*ForSequenceClassification", declared, re.IGNORECASE))
 
 
 def decode_object(data: bytes, label: str, limit: int) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def _spec_of_headers(place: RepoStore, repository: Repository, names: Sequence[s
         parameters=read.parameters,
         variants=(variant,),
         embedding=config.embedding,
+        reranker=config.reranker,
     )
 
 

@@ -147,8 +147,9 @@ def spec_of_header(
         parameters=count,
         variants=variants,
         license=printable(licence) if isinstance(licence, str) else None,
-        embedding=architecture.is_embedding(header),
+        embedding=architecture.is_embedding(header) or architecture.is_reranker(header),
         source=source,
+        reranker=architecture.is_reranker(header),
     )
 
 
@@ -181,6 +182,7 @@ def safetensors_spec(folder: Path, weights: Sequence[str]) -> ModelSpec:
         variants=(variant,),
         embedding=config.embedding,
         source=str(folder),
+        reranker=config.reranker,
     )
 
 

@@ -10,7 +10,7 @@ import deployer
 from deployer.errors import BadInputError, DeployerError
 from deployer.render.copies import WAITING, copy_container, copy_service, slots_each
 from deployer.render.jinja import render_template
-from deployer.render.proxy import CONFIG, error_json, locked_down, models_json, mounted
+from deployer.render.proxy import CONFIG, error_json, locked_down, model_json, models_json, mounted
 from deployer.types import Plan, PlanGateway
 from deployer.types.plan import COPIES_PATH
 
@@ -66,6 +66,7 @@ def front_config(plan: Plan, gateway: PlanGateway) -> str:
         "front.cfg.j2",
         engine=plan.engine,
         why=gateway.why,
+        model=plan.name,
         version=deployer.__version__,
         max_connections=MAX_CONNECTIONS,
         max_body_bytes=gateway.max_body_bytes,
@@ -104,11 +105,11 @@ def _answers(plan: Plan, gateway: PlanGateway) -> dict[str, str]:
     return {
         "no_key": error_json("missing or wrong API key", refused, "invalid_api_key"),
         "nothing": error_json("there is nothing here", refused, "not_found"),
-        "no_length": error_json("the request does not say how long it is", refused, "length_required"),
         "too_long": error_json(f"the request is longer than {limit} bytes", refused, "request_too_large"),
         "unreadable": error_json("the request cannot be read", refused, None),
         "away": error_json(f"{plan.name} does not answer", "server_error", "unavailable"),
         "models": models_json((plan.name,)),
+        "model": model_json(plan.name),
     }
 
 
@@ -124,7 +125,8 @@ def _check(text: str, plan: Plan, gateway: PlanGateway) -> None:
     if plan.copies > 1:
         wanted |= {"looks": every} | {name: {"engine": where} for name, where in every.items()}
     count = sum(len(held) for held in wanted.values())
-    if said != {*gateway.routes, "GET /v1/models"} or servers != wanted or text.count("\n    server ") != count:
+    own = {"GET /v1/models", f"GET /v1/models/{plan.name}"}
+    if said != {*gateway.routes, *own} or servers != wanted or text.count("\n    server ") != count:
         raise DeployerError("the rendered haproxy.cfg does not say what the plan says", details={"read_back": servers})
 
 

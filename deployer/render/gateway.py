@@ -13,7 +13,7 @@ from typing import Any
 import deployer
 from deployer.errors import BadInputError, DeployerError
 from deployer.render.jinja import render_template
-from deployer.render.proxy import CONFIG, FOLDER, error_json, locked_down, models_json, mounted
+from deployer.render.proxy import CONFIG, FOLDER, error_json, locked_down, model_json, models_json, mounted
 from deployer.render.readback import check_yaml
 from deployer.types import Bundle
 from deployer.types.address import in_url
@@ -27,6 +27,8 @@ PATHS = (
     "/v1/embeddings",
     "/v1/rerank",
     "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
 )
 """What is passed on, by POST; all of them name their model in the body."""
 
@@ -104,6 +106,7 @@ def _config(gateway: GatewayPlan) -> str:
         version=deployer.__version__,
         models=gateway.models,
         routes=gateway.routes,
+        one=model_json("%[var(txn.named)]"),
         paths=PATHS,
         folder=FOLDER,
         container_port=CONTAINER_PORT,

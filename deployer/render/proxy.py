@@ -45,7 +45,15 @@ def error_json(message: str, kind: str, code: str | None) -> str:
     return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
+def model_json(name: str) -> str:
+    """What `GET /v1/models/NAME` answers, on one line."""
+    return json.dumps(_model(name))
+
+
 def models_json(names: tuple[str, ...]) -> str:
     """What `GET /v1/models` answers, on one line."""
-    listed = [{"id": name, "object": "model", "created": 0, "owned_by": "deployer"} for name in names]
-    return json.dumps({"object": "list", "data": listed})
+    return json.dumps({"object": "list", "data": [_model(name) for name in names]})
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "deployer"}

@@ -77,6 +77,7 @@ def _add_switches(made: argparse.ArgumentParser) -> None:
     made.add_argument("--metrics", action="store_true")
     made.add_argument("--offline", action="store_true")
     made.add_argument("--embeddings", "--embedding", action="store_true")
+    made.add_argument("--reranking", "--rerank", action="store_true")
     made.add_argument("--jinja", action=argparse.BooleanOptionalAction, default=True)
     made.add_argument("--slots", action=argparse.BooleanOptionalAction, default=True)
     made.add_argument("--ui", "--webui", action=argparse.BooleanOptionalAction, default=True)
@@ -126,10 +127,14 @@ def _fill_placement(params: Any, arguments: argparse.Namespace) -> None:
 
 
 def _fill_routes(params: Any, arguments: argparse.Namespace) -> None:
+    import xllamacpp
+
     params.endpoint_metrics = arguments.metrics
     params.endpoint_slots = arguments.slots
     params.offline = arguments.offline
-    params.embedding = arguments.embeddings
+    params.embedding = arguments.embeddings or arguments.reranking
+    if arguments.reranking:
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     params.use_jinja = arguments.jinja
     params.ui = arguments.ui
 

@@ -37,7 +37,8 @@ class Capabilities(Written, frozen=True, kw_only=True):
     (None: it cannot). `routes` are what it serves (`POST /v1/embeddings`): each is asked without a key and with a wrong
     one, with an empty body, so that none may be listed that does something without being told what. `vectors_alone`:
     where it serves vectors it does not chat, and must not be asked to. `embedding`: what shows, without a request for
-    work, that it was started for vectors alone.
+    work, that it was started for vectors alone; `reranker`: that it was started with a model that ranks texts.
+    `ranks_alone`: where it ranks it does nothing else, and what it answers to all else means nothing.
     """
 
     detect: Detect | None = None
@@ -47,3 +48,5 @@ class Capabilities(Written, frozen=True, kw_only=True):
     routes: tuple[str, ...] = ()
     vectors_alone: bool = False
     embedding: Detect | None = None
+    reranker: Detect | None = None
+    ranks_alone: bool = False

@@ -272,7 +272,8 @@ class Request(Value, frozen=True, kw_only=True):
     """What the user asked for, and what was forced. `gpus=()` means none; `gpus=None` leaves the choice.
 
     `slots`: conversations at once, exactly; `kv_type`: how keys and values are kept (`f16`, `q8_0`, `fp8`).
-    `workload_asked`: somebody named the workload; else a model that only embeds is served for that.
+    `workload_asked`: somebody named the workload; else a model that only embeds is served for that. Deciding
+    finds out by itself: `ranks`: the model is a reranker; `whole_texts`: it reads a text at once, or not at all.
     """
 
     model: str
@@ -293,3 +294,5 @@ class Request(Value, frozen=True, kw_only=True):
     slots: int | None = None
     kv_type: str | None = None
     workload_asked: bool = False
+    ranks: bool = False
+    whole_texts: bool = False

@@ -44,7 +44,8 @@ class PlanImage(Value, frozen=True, kw_only=True):
 class PlanModel(Value, frozen=True, kw_only=True):
     """The model of a plan. `path` is the file (or folder) on this host that is mounted read-only.
 
-    `projector`: the file on this host that reads pictures for it, of `projector_mib`.
+    `projector`: the file on this host that reads pictures for it, of `projector_mib`. `reranker`: it scores texts
+    against a query (`POST /v1/rerank`), and does nothing else.
     """
 
     ref: str
@@ -59,6 +60,7 @@ class PlanModel(Value, frozen=True, kw_only=True):
     parameters: int | None = None
     projector: str | None = None
     projector_mib: int | None = None
+    reranker: bool = False
 
 
 class PlanDevice(Value, frozen=True, kw_only=True):

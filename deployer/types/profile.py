@@ -57,13 +57,14 @@ class Front(Written, frozen=True, kw_only=True):
     `routes`: `METHOD /path`, passed on to whoever has the key; all others are 404. The health path is passed on without
     a key, the paths of metrics and of what is loaded with it. `lists`: the engine knows its model by another name, so
     that the gateway itself answers `GET /v1/models`, while the engine's health path says 200. As an engine's `copies`
-    it says the same of a gateway that stands before several of it.
+    it says the same of a gateway that stands before several of it. `rerank_routes` are passed on for a reranker alone.
     """
 
     why: str
     routes: tuple[str, ...]
     source: str
     lists: bool = False
+    rerank_routes: tuple[str, ...] = ()
 
 
 class ImageProfile(Written, frozen=True, kw_only=True):
@@ -192,8 +193,9 @@ class EngineProfile(Written, frozen=True, kw_only=True):
     command line, where others can read it; `config`: in a YAML file with the line `api-key: KEY`, which its flag for
     `api_key_config` names). `launcher`: the Python that every image of it has, where the key has to be handed over
     inside the container (`templates/launch.py`; empty: it cannot be started in one unless `key` is `file`).
-    `architectures` are GGUF names (`qwen3moe`), for every engine, as in Architecture.name; `architectures_since`: first
-    engine version that knows one of them, where an image of this file is older. `metrics`: our word
+    `architectures` are GGUF names (`qwen3moe`), for every engine, as in Architecture.name; `reranks` are those of
+    rerankers that it serves (`POST /v1/rerank`); `architectures_since`: first engine version that knows one of them,
+    where an image of this file is older. `metrics`: our word
     (`catalog/words.py`) to the engine's metric name. `writable`: folders in the image it has to write to (and execute
     from: compiled kernels). `shm_mib`: shared memory it needs; `ulimits`: by Docker's name, -1 is unlimited. `setup`:
     commands to run inside the container, in order, once the port answers, before it can serve, with `{model}`,
@@ -259,6 +261,7 @@ class EngineProfile(Written, frozen=True, kw_only=True):
     cpu_fallback: tuple[str, ...] = ()
     gpu_reserve_mib: int = 0
     batch: int | None = None
+    reranks: tuple[str, ...] = ()
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):

@@ -163,6 +163,7 @@ class Adopted(Value, frozen=True, kw_only=True):
 
     `base_url` ends in `/v1`. `model` is the name that clients ask for; `models` are all that it listed when it was
     adopted. `engine` is None where nothing showed which it is. `key_file`: our copy of its key, None where it has none.
+    `embedding`: it makes vectors and does not chat; `reranker`: it does nothing but score texts against a query.
     """
 
     format_version: int = FORMAT_VERSION
@@ -173,6 +174,7 @@ class Adopted(Value, frozen=True, kw_only=True):
     engine: str | None = None
     key_file: str | None = None
     embedding: bool = False
+    reranker: bool = False
     adopted_at: str = ""
     user: str | None = None
 
@@ -231,7 +233,7 @@ class Row(Value, frozen=True, kw_only=True):
     """One deployment in `status`: a word for its state, and what its plan says; `damaged` where that cannot be read.
 
     `answers` is None when it is not running; `devices` are GPUs by name, none for the CPU; `live` where it was asked.
-    `detail`: which copies of the model do not run, where it is `degraded`.
+    `detail`: which copies do not run, where it is `degraded`; why it is `unknown`; that the release was never verified.
     """
 
     name: str

@@ -76,13 +76,16 @@ def _keep(home: Home, found: Adopted, key: str | None) -> Adopted:
 def _look(client: Client, name: str, key: str | None, model: str | None) -> Adopted:
     """A real list of models and one real answer: some servers say 200 to whatever they are asked.
 
-    What it is comes first: a server that was started for vectors is asked for one, and never to chat.
+    What it is comes first: a server that was started for vectors or to rank is asked for that, and never to chat.
     """
     try:
         listed = tuple(entry.id for entry in client.models())
         chosen = _choose(listed, model)
         engine = health.detect(client, catalog.load_engines())
-        embedding = health.makes_vectors_alone(client, engine, chosen) or _answers_with_vectors(client, chosen)
+        reranker = health.ranks_alone(client, engine, chosen)
+        embedding = not reranker and health.makes_vectors_alone(client, engine, chosen)
+        if not reranker and not embedding:
+            embedding, reranker = _instead_of_chat(client, chosen)
     except ProtocolError as error:
         raise _refusal(client, error, key) from error
     return Adopted(
@@ -92,6 +95,7 @@ def _look(client: Client, name: str, key: str | None, model: str | None) -> Adop
         models=listed,
         engine=None if engine is None else engine.engine,
         embedding=embedding,
+        reranker=reranker,
     )
 
 
@@ -108,18 +112,20 @@ def _choose(listed: Sequence[str], model: str | None) -> str:
     return model or listed[0]
 
 
-def _answers_with_vectors(client: Client, model: str) -> bool:
-    """False when it chats, True when it only makes vectors. Raises ProtocolError when it does neither."""
+def _instead_of_chat(client: Client, model: str) -> tuple[bool, bool]:
+    """Whether it only makes vectors, and whether it only ranks. Raises ProtocolError when it does not chat either."""
     question = [{"role": "user", "content": QUESTION}]
     try:
         answer = client.chat(question, model=model, max_tokens=ANSWER_TOKENS, temperature=0)
     except ProtocolError as error:
         if error.status in _NO_CHAT and health.makes_vectors(client, model):
-            return True
+            return True, False
+        if error.status in _NO_CHAT and health.ranks(client, model):
+            return False, True
         raise
     if not answer.text.strip():
         raise ProtocolError("its answer to a question is empty")
-    return False
+    return False, False
 
 
 def _refusal(client: Client, error: ProtocolError, key: str | None) -> DeployerError:

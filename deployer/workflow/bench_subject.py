@@ -80,6 +80,8 @@ def _completed(client: health.Client, found: Target) -> Target:
     model = found.model or (listed[0].id if listed else None)
     if not model:
         raise PreconditionError("the server lists no model", hint="load one there first, or name it: --model NAME")
+    if found.reranker or health.ranks_alone(client, engine, model):
+        raise BadInputError(f"{model} ranks texts and does not chat: it has no tokens to time", hint="deployer check")
     if found.embedding or _vectors(client, engine, model):
         raise BadInputError(f"{model} makes vectors and does not chat: it has no tokens to time", hint="deployer check")
     context = found.context or next((entry.context for entry in listed if entry.id == model), None)

@@ -7,7 +7,7 @@ from deployer import catalog, health, ledger
 from deployer.errors import BadInputError, PreconditionError, VerificationError
 from deployer.health import CapabilityResult, CheckReport, Target
 from deployer.paths import Home
-from deployer.types import Adopted
+from deployer.types import Adopted, Plan
 from deployer.workflow import endpoint, gateway, gateway_record, running
 from deployer.workflow.key_file import read_key
 
@@ -89,10 +89,7 @@ def _deployed(home: Home, name: str | None, model: str | None, context: int | No
         return _adopted(home, record, model, context)
     plan = endpoint.current_plan(home, name)
     found = endpoint.Endpoint.of(plan)
-    if not running.is_up(running.state(home, plan)):
-        raise PreconditionError(
-            f"{found.name} is not running", hint=f"bring it up: {endpoint.up_again(home, found.name)}"
-        )
+    _refuse_stopped(home, plan)
     return Target(
         base_url=found.base_url,
         key=ledger.read_key(home, found.name),
@@ -100,8 +97,16 @@ def _deployed(home: Home, name: str | None, model: str | None, context: int | No
         context=context or plan.settings.context,
         name=found.name,
         embedding=plan.request.workload == "embedding",
+        reranker=plan.model.reranker,
         engine=catalog.load_engine(plan.engine),
     )
+
+
+def _refuse_stopped(home: Home, plan: Plan) -> None:
+    if not running.is_up(running.state(home, plan)):
+        raise PreconditionError(
+            f"{plan.name} is not running", hint=f"bring it up: {endpoint.up_again(home, plan.name)}"
+        )
 
 
 def _gateway(home: Home, model: str | None, context: int | None) -> Target:
@@ -120,6 +125,7 @@ def _gateway(home: Home, model: str | None, context: int | None) -> Target:
         context=context or (None if plan is None else plan.settings.context),
         name=made.name,
         embedding=plan is not None and plan.request.workload == "embedding",
+        reranker=plan is not None and plan.model.reranker,
     )
 
 
@@ -132,5 +138,6 @@ def _adopted(home: Home, record: Adopted, model: str | None, context: int | None
         context=context,
         name=record.name,
         embedding=record.embedding,
+        reranker=record.reranker,
         engines=catalog.load_engines(),
     )

@@ -12,6 +12,7 @@ from deployer.workflow import container_clients
 from deployer.workflow.endpoint import Endpoint
 
 QUESTION = "What is the capital of France?"
+TEXTS = ("Paris is the capital of France.", "A kitten is sitting on a rug.")
 FIRST_UNPRIVILEGED = 1024
 LOCAL_PORT = 8000
 _PORTS = {"http": 80, "https": 443}
@@ -38,8 +39,13 @@ def document(found: Endpoint) -> dict[str, object]:
 
 def snippet(found: Endpoint, client: str) -> str:
     """Text for one client of SNIPPETS; where several models answer, it says how the others are asked for."""
+    if found.reranker and client not in _ANY_MODEL:
+        return f"# {found.model} ranks texts and does not chat. Clients ask it so:\n{_curl(found).strip()}"
     others = f"\n\n# In the place of {found.model}: {', '.join(found.others)}" if found.others else ""
     return SNIPPETS[client](found).strip() + others
+
+
+_ANY_MODEL = ("curl", "ssh")
 
 
 def _openai(found: Endpoint) -> str:
@@ -66,14 +72,22 @@ print(llm.invoke("{QUESTION}").content)
 
 
 def _curl(found: Endpoint) -> str:
-    body = json.dumps({"model": found.model, "messages": [{"role": "user", "content": QUESTION}]}, ensure_ascii=False)
+    path, asked = _work(found)
+    body = json.dumps({"model": found.model, **asked}, ensure_ascii=False)
     header = "" if found.key_file is None else "-H @- "
     words = f"""curl --fail-with-body --silent --show-error {header}-H 'Content-Type: application/json' \\
     -d {shlex.quote(body)} \\
-    {shlex.quote(found.base_url + "/chat/completions")}"""
+    {shlex.quote(found.base_url + path)}"""
     if found.key_file is None:
         return words
     return f"""printf 'Authorization: Bearer %s' "$(cat {shlex.quote(found.key_file)})" |\n  {words}"""
+
+
+def _work(found: Endpoint) -> tuple[str, dict[str, object]]:
+    """The path below the base URL, and what is asked there beside the model's name."""
+    if found.reranker:
+        return "/rerank", {"query": QUESTION, "documents": TEXTS}
+    return "/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}
 
 
 def _ssh(found: Endpoint) -> str:

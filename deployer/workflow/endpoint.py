@@ -26,7 +26,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `loopback`: from this machine only. `network`: the Docker network that another container joins; `container_base_url`
     is where a container finds the server then, or None where it cannot. `key_file` is None for one without a key.
-    `others`: the models that answer there too.
+    `others`: the models that answer there too. `reranker`: its model ranks texts, and does nothing else.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     container_base_url: str | None = None
     adopted: bool = False
     others: tuple[str, ...] = ()
+    reranker: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> "Endpoint":
@@ -51,6 +52,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             loopback=ipaddress.ip_address(plan.address).is_loopback,
             network=f"{project(plan.name)}_{SERVICE}" if inside else None,
             container_base_url=_in_network(plan) if inside else _through_host(plan),
+            reranker=plan.model.reranker,
         )
 
     @classmethod
@@ -65,6 +67,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             loopback=local,
             container_base_url=None if local else record.base_url,
             adopted=True,
+            reranker=record.reranker,
         )
 
     @classmethod

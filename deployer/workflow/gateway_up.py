@@ -19,6 +19,7 @@ from deployer.workflow.report import Reporter, timed
 READY_S, ROUTE_S, PAUSE_S = 30.0, 15.0, 0.2
 LOG_TAIL = 20
 _CHAT = "/v1/chat/completions"
+RERANK = "rerank"
 
 
 class _Before(msgspec.Struct, frozen=True):
@@ -75,9 +76,14 @@ def follow(home: Home, plans: Sequence[Plan], report: Reporter, *, changed: bool
     for plan in behind:
         if plan.runtime != "compose":
             report.note(f"the gateway reaches containers only, and {plan.name} runs as a {plan.runtime} now: 503 there")
-    servers = {plan.name: plan.request.workload for plan in behind if plan.runtime == "compose"}
+    servers = {plan.name: work(plan) for plan in behind if plan.runtime == "compose"}
     if servers:
         up(made, servers, home, report, changed=changed)
+
+
+def work(plan: Plan) -> str:
+    """What the server is asked for: its workload, or to rank."""
+    return RERANK if plan.model.reranker else plan.request.workload
 
 
 def _routed(wanted: GatewayPlan, home: Home) -> GatewayPlan:
@@ -169,7 +175,9 @@ def _problems(change: _Change) -> Iterator[str]:
 
 
 def _ask(client: health.Client, name: str, workload: str) -> None:
-    if workload == "embedding":
+    if workload == RERANK:
+        client.rerank("one word", ["one word"], model=name)
+    elif workload == "embedding":
         client.embed("one word", model=name)
     else:
         client.chat([{"role": "user", "content": "Say yes."}], model=name, max_tokens=1)

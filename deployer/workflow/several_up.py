@@ -79,7 +79,7 @@ class _Gateway(msgspec.Struct, frozen=True):
         return GATEWAY
 
     def up(self, home: Home, report: Reporter, *, changed: bool) -> None:
-        workloads = {plan.name: plan.request.workload for plan in self.serving}
+        workloads = {plan.name: gateway_up.work(plan) for plan in self.serving}
         if self.wanted is not None and self.whole:
             gateway_up.up(self.wanted, workloads, home, report, changed=changed)
         elif self.wanted is not None and self.serving and not gateway.is_there(home):

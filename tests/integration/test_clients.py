@@ -1,10 +1,14 @@
 """Clients that others wrote, against all three engines: the `openai` package, and LangChain's ChatOpenAI."""
 
+import itertools
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import openai
 import pytest
+import requests
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 from pydantic import BaseModel
 
@@ -125,6 +129,94 @@ def test_openai_raises_what_it_should(client: openai.OpenAI, model: str) -> None
     words: Any = [{"role": "user", "content": "red " * 4096}]
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model=model, messages=words, max_tokens=4)
+
+
+def test_messages_are_read_in_every_form_that_clients_write(client: openai.OpenAI, model: str) -> None:
+    """Of each the prompt's tokens are the measure: what is left out would cost none."""
+    part: Any = [{"type": "text", "text": "What is the capital of France?"}]
+    plain = prompt_tokens(client, model, [{"role": "user", "content": part[0]["text"]}])
+    assert prompt_tokens(client, model, [{"role": "user", "content": part, "name": "anna"}]) == plain
+    told = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hi"}]
+    for turns in (
+        [{"role": "developer", "content": "Be short."}, told[1]],
+        [{"role": "system", "content": [{"type": "text", "text": "Be short."}]}, told[1]],
+    ):
+        assert (
+            abs(prompt_tokens(client, model, turns) - prompt_tokens(client, model, told)) < 40
+        )  # a default system turn
+    asking_turn, call, result = CONVERSATION[:3]
+    with_call = prompt_tokens(client, model, [asking_turn, call, result], tools=[TOOL])
+    for written in ({**call, "content": ""}, {name: call[name] for name in ("role", "tool_calls")}):
+        assert prompt_tokens(client, model, [asking_turn, written, result], tools=[TOOL]) == with_call
+    parts = {**result, "content": [{"type": "text", "text": result["content"]}]}
+    assert prompt_tokens(client, model, [asking_turn, call, parts], tools=[TOOL]) == with_call
+
+
+def prompt_tokens(client: openai.OpenAI, model: str, turns: Any, **fields: Any) -> int:
+    answer = client.chat.completions.create(
+        model=model, messages=turns, max_completion_tokens=1, user="anna", response_format={"type": "text"}, **fields
+    )
+    assert answer.usage is not None
+    return int(answer.usage.prompt_tokens)
+
+
+def test_twenty_at_once_are_answered_after_four_went_away(client: openai.OpenAI, model: str) -> None:
+    def left(number: int) -> int:
+        asked: Any = [{"role": "user", "content": f"Tell a long story about {number}."}]
+        with client.chat.completions.create(model=model, messages=asked, max_tokens=1500, stream=True) as stream:
+            return len(list(itertools.islice(stream, 3)))
+
+    def answered(number: int) -> str | None:
+        asked: Any = [{"role": "user", "content": f"{number}?"}]
+        return client.chat.completions.create(model=model, messages=asked, max_tokens=2).choices[0].finish_reason
+
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(left, range(4))) == [3] * 4
+        assert set(pool.map(answered, range(20))) <= {"length", "stop"}
+
+
+def test_a_page_in_a_browser_may_ask_with_the_key(each_engine: Served) -> None:
+    url, origin = f"{each_engine.document['base_url']}/chat/completions", "http://localhost:3000"
+    words = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    allowed = requests.options(url, headers={"Origin": origin, **words}, timeout=20)
+    assert allowed.status_code == 200
+    assert allowed.headers["Access-Control-Allow-Origin"] in {"*", origin}
+    named = {word.strip().lower() for word in allowed.headers["Access-Control-Allow-Headers"].split(",")}
+    assert {"authorization", "*"} & named
+    answer = requests.post(url, json=one_word(each_engine), headers=key(each_engine, Origin=origin), timeout=120)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] in {"*", origin}
+    assert requests.post(url, json={}, headers={"Origin": origin}, timeout=20).status_code == 401
+
+
+def test_a_body_in_chunks_is_read(each_engine: Served) -> None:
+    """As .NET's and Java's clients send theirs."""
+    body = json.dumps(one_word(each_engine)).encode()
+    pieces = (body[start : start + 20] for start in range(0, len(body), 20))
+    url = f"{each_engine.document['base_url']}/chat/completions"
+    answer = requests.post(
+        url, data=pieces, headers=key(each_engine, **{"Content-Type": "application/json"}), timeout=120
+    )
+    assert answer.json()["usage"]["completion_tokens"] == 1
+
+
+def test_clients_of_anthropics_api_are_answered(each_engine: Served) -> None:
+    url, asked = f"{each_engine.document['base_url']}/messages", one_word(each_engine)
+    answer = requests.post(url, json=asked, headers=key(each_engine), timeout=120).json()
+    assert (answer["type"], answer["role"]) == ("message", "assistant")
+    counted = requests.post(f"{url}/count_tokens", json=asked, headers=key(each_engine), timeout=20).json()
+    used = answer["usage"]
+    assert counted["input_tokens"] == used["input_tokens"] + (used.get("cache_read_input_tokens") or 0)
+    other = requests.post(url, json=asked, headers={"x-api-key": each_engine.key}, timeout=120).status_code
+    assert other == (401 if each_engine.document["engine"] == "sglang" else 200)
+
+
+def one_word(served: Served) -> dict[str, Any]:
+    return {"model": served.document["model"], "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+
+
+def key(served: Served, **more: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {served.key}", **more}
 
 
 def test_langchain_chats_streams_and_binds(each_engine: Served) -> None:

@@ -90,9 +90,15 @@ def test_its_health_is_open_and_a_long_body_is_refused(served: Served) -> None:
     assert asked(served, "GET", "/", key=None).text == "Ollama is running"
     long = asked(served, "POST", "/v1/chat/completions", headers={"Content-Length": "40000000"})
     assert (long.status_code, long.json()["error"]["code"]) == (413, "request_too_large")
+
+
+def test_a_body_in_chunks_is_passed_on(served: Served) -> None:
+    """As .NET's and Java's clients send theirs."""
+    body = json.dumps({"model": NAME, "messages": [{"role": "user", "content": "word " * 8000}], "max_tokens": 4})
+    pieces = iter([body[:500].encode(), body[500:].encode()])
     url = served.document["base_url"] + "/chat/completions"
-    chunked = requests.post(url, data=iter([b"{}"]), headers={"Authorization": f"Bearer {served.key}"}, timeout=10)
-    assert chunked.status_code == 411
+    answer = requests.post(url, data=pieces, headers={"Authorization": f"Bearer {served.key}"}, timeout=10)
+    assert answer.json()["usage"]["prompt_tokens"] == 8000
 
 
 def test_a_stream_comes_as_it_is_made(served: Served) -> None:

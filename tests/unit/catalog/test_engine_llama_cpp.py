@@ -10,8 +10,8 @@ from deployer.types import EngineProfile, ImageProfile
 SETTINGS = (
     "model", "alias", "host", "port", "api_key_file", "context_total", "slots", "threads", "numa", "batch",
     "micro_batch", "gpu_layers", "cpu_moe_layers", "tensor_split", "devices", "kv_cache_type_k", "kv_cache_type_v",
-    "flash_attention", "fit_off", "cache_ram", "metrics", "offline", "no_ui", "jinja", "embeddings", "log_verbosity",
-    "projector",
+    "flash_attention", "fit_off", "cache_ram", "metrics", "offline", "no_ui", "jinja", "embeddings", "rerank",
+    "log_verbosity", "projector",
 )  # fmt: skip
 
 

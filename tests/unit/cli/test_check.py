@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from deployer.health.capabilities import CAPABILITIES
 from tests.unit.cli.begun import begun
 from tests.unit.cli.test_bad_input import deployer
 from tests.unit.health.capable import capable, chat_route, make_capable
@@ -21,7 +22,7 @@ def server() -> Iterator[Scripted]:
     scripted = Scripted()
     make_capable(scripted, owner="llamacpp")
     without = {"error": {"message": "This server does not support embeddings. Start it with `--embeddings`"}}
-    scripted.routes["/v1/embeddings"] = lambda handler: handler.reply(501, without)
+    scripted.routes |= dict.fromkeys(("/v1/rerank", "/v1/embeddings"), lambda handler: handler.reply(501, without))
     scripted.routes["/metrics"] = lambda handler: handler.reply(401, {})
     yield scripted
     scripted.close()
@@ -47,7 +48,11 @@ def test_a_server_that_does_everything_but_vectors(server: Scripted, tmp_path: P
     assert code == 0
     assert (document["engine"], document["model"], document["context"]) == ("llama.cpp", "demo", 2048)
     assert document["complete"] is True
-    assert [name for name, found in status(document).items() if found != "works"] == ["embeddings", "regex"]
+    assert [name for name, found in status(document).items() if found != "works"] == [
+        "rerank",
+        "embeddings",
+        "regex",
+    ]
     assert {"name", "status", "detail", "seconds"} == set(document["checks"][0])
 
 
@@ -55,7 +60,7 @@ def test_the_table_and_the_progress_are_apart(server: Scripted, tmp_path: Path) 
     code, stdout, stderr = check(server, tmp_path)
     assert code == 0
     assert stdout.splitlines()[0].split() == ["CAPABILITY", "STATUS", "SECONDS", "EVIDENCE"]
-    assert len(stdout.splitlines()) == 27
+    assert len(stdout.splitlines()) == 1 + len(CAPABILITIES)
     assert stderr == ""
     rows = {line.split("  ")[0]: line for line in stdout.splitlines()}
     assert "✓ works" in rows["tool calling"]
@@ -103,7 +108,7 @@ def test_what_is_broken_is_one_document_and_exit_6(server: Scripted, tmp_path: P
     assert f"deployer check --url {server.url}" in stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interruption_shows_what_is_done(server: Scripted, tmp_path: Path, number: int, code: int) -> None:
     def change(body: dict[str, Any], answer: dict[str, Any]) -> Any:
         if "stop" in body:

@@ -109,7 +109,7 @@ TABLE: dict[str, Row] = {
     "model_architecture": Row(
         host(), replace(SMALL, architecture=replace(SMALL.architecture, name="foozz")), knowing(SERVER)
     ),
-    "reranker": Row(host(), replace(SMALL, reranker=True)),
+    "reranker": Row(host(), replace(SMALL, reranker=True, embedding=True), knowing(engine("ollama"))),
     "workload": Row(host(), SMALL, asked={"workload": "embedding"}),
     "context": Row(host(), SMALL, asked={"context": 40000}),
     "kv_type": Row(host(), SMALL, knowing(replace(SERVER, kv_types=("f16",)), engine("ollama")), {"kv_type": "q8_0"}),

@@ -20,7 +20,7 @@ def general(name: str) -> EngineProfile:
     """The profile of an engine, as if it could chat where it makes vectors: the scripted server does both."""
     engine = catalog.load_engine(name)
     assert engine.capabilities is not None
-    both = msgspec.structs.replace(engine.capabilities, vectors_alone=False)
+    both = msgspec.structs.replace(engine.capabilities, vectors_alone=False, reranker=None, ranks_alone=False)
     return msgspec.structs.replace(engine, capabilities=both)
 
 
@@ -81,16 +81,28 @@ def make_capable(server: Any, change: Change = capable, *, owner: str = "sglang"
         given: list[str] = body.get("prompt", [])
         return {"choices": [{"index": place, "text": "four"} for place in range(len(given))]}
 
+    def responded(body: dict[str, Any]) -> Any:
+        text = json.dumps({"city": "Paris", "large": True}) if "text" in body else "Hello."
+        return {"output": [{"type": "message", "content": [{"type": "output_text", "text": text}]}]}
+
     def vectors(body: dict[str, Any]) -> Any:
         if not isinstance(given := body.get("input"), list):
             raise TypeError("input")
         return {"data": [{"index": place, "embedding": vector(text)} for place, text in enumerate(given)]}
 
+    def scores(body: dict[str, Any]) -> Any:
+        if not isinstance(texts := body.get("documents"), list):
+            raise TypeError("documents")
+        return [{"index": place, "score": float("Paris" in text)} for place, text in enumerate(texts)]
+
     listed = {"data": [{"id": server.model, "max_model_len": CONTEXT, "owned_by": owner}]}
     server.routes["/v1/chat/completions"] = chat_route(server, change)
     server.routes["/v1/completions"] = behind_key(texts)
     server.routes["/v1/embeddings"] = behind_key(vectors)
+    server.routes["/v1/rerank"] = behind_key(scores)
     server.routes["/v1/models"] = behind_key(lambda _: listed)
+    server.routes["/v1/models/demo"] = behind_key(lambda _: listed["data"][0] | {"id": "demo"})
+    server.routes["/v1/responses"] = behind_key(responded)
     server.routes["/metrics"] = lambda handler: handler.reply(200, b'sglang:cached_tokens_total{a="b"} 7\n')
 
 

@@ -12,7 +12,7 @@ def test_a_capable_server_can_do_everything(server: Any) -> None:
     make_capable(server)
     results = checked(server)
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(results, "works")
-    assert len(results) == 26
+    assert len(results) == 30
     assert all(result.detail for result in results.values())
 
 

@@ -113,6 +113,27 @@ def test_embedding_models(tmp_path: Path, name: str, pooling: int | None, expect
     assert architecture.architecture(header).tied_embeddings is (name != "bert")
 
 
+@pytest.mark.parametrize(
+    ("name", "pooling", "head", "expected"),
+    [
+        ("bert", None, None, False),
+        ("bert", 4, None, True),
+        ("bert", None, (1, 64), True),
+        ("bert", 2, (1, 64), True),
+        ("bert", None, (3, 64), False),
+        ("qwen3", 4, (2, 64), True),
+        ("qwen3", 3, None, False),
+    ],
+)
+def test_rerankers(
+    tmp_path: Path, name: str, pooling: int | None, head: tuple[int, int] | None, expected: bool
+) -> None:
+    extra = {} if pooling is None else {"pooling_type": pooling}
+    header = read_file(write_llama(tmp_path / "m.gguf", architecture=name, extra=extra))
+    made = () if head is None else (GgufTensor("cls.output.weight", head[::-1], "F32", 0, 4 * head[0] * head[1]),)
+    assert architecture.is_reranker(msgspec.structs.replace(header, tensors=(*header.tensors, *made))) is expected
+
+
 def test_without_a_file_type_the_largest_type_decides(smollm2: Path) -> None:
     header = read_file(smollm2)
     metadata = {key: value for key, value in header.metadata.items() if key != "general.file_type"}

@@ -1,11 +1,13 @@
 """Numbers from config.json: plain, nested, latent, sliding, mixed, hybrid, and senseless."""
 
+import json
 from typing import Any
 
 import pytest
 
 from deployer.errors import ModelFileError
 from deployer.models.hf_architecture import architecture_of, text_body
+from deployer.models.hf_config import parse_config
 from deployer.models.periods import period, window_and_pattern
 from deployer.types import Architecture
 from tests.unit.models.hf_configs import CONFIGS
@@ -124,3 +126,22 @@ def test_periods() -> None:
     assert window_and_pattern(512, 1, 4096) == (0, 0)
     assert window_and_pattern(4096, 2, 4096) == (0, 0)
     assert window_and_pattern(512, 6, 4096) == (512, 6)
+
+
+@pytest.mark.parametrize(
+    ("declared", "labels", "expected"),
+    [
+        ("XLMRobertaForSequenceClassification", {"id2label": {"0": "LABEL_0"}}, True),
+        ("BertForSequenceClassification", {"num_labels": 1}, True),
+        ("ModernBertForSequenceClassification", {"id2label": {"0": "LABEL_0"}}, True),
+        ("BertForSequenceClassification", {"id2label": {"0": "no", "1": "yes"}}, False),
+        ("BertForSequenceClassification", {}, False),
+        ("XLMRobertaModel", {"id2label": {"0": "LABEL_0"}}, False),
+        ("LlamaForSequenceClassification", {"id2label": {"0": "LABEL_0"}}, False),
+    ],
+)
+def test_an_encoder_with_one_label_is_a_reranker(declared: str, labels: dict[str, Any], expected: bool) -> None:
+    shape = {"model_type": "bert", "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+             "num_hidden_layers": 2, "max_position_embeddings": 512, "vocab_size": 100}  # fmt: skip
+    document = {**shape, "architectures": [declared], **labels}
+    assert parse_config(json.dumps(document).encode(), "m").reranker is expected

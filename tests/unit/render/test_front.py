@@ -82,6 +82,17 @@ def test_every_answer_is_json_in_the_form_of_openai() -> None:
     assert len(answers) >= 6
     assert all(set(answer["error"]) == {"message", "type", "param", "code"} for answer in answers if "error" in answer)
     assert [answer["data"][0]["id"] for answer in answers if "data" in answer] == ["qwen"]
+    assert [answer["id"] for answer in answers if answer.get("object") == "model"] == ["qwen"]
+
+
+def test_a_page_in_a_browser_may_ask_and_gets_nothing_without_the_key() -> None:
+    rules = [line.strip() for line in render(behind()).files["haproxy.cfg"].splitlines()]
+    preflight = next(place for place, line in enumerate(rules) if line.endswith("if METH_OPTIONS"))
+    key = next(place for place, line in enumerate(rules) if "return status 401" in line)
+    assert preflight < key
+    assert 'hdr Access-Control-Allow-Headers "Authorization, *"' in rules[preflight]
+    assert 'http-after-response set-header Access-Control-Allow-Origin "*"' in rules
+    assert "Access-Control-Allow-Credentials" not in "".join(rules)  # no cookie is ever sent along
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,20 @@ def test_every_connection_with_two_full_buffers_fits_in_its_memory() -> None:
 def test_rules_stand_in_the_order_that_guards() -> None:
     text = config(gateway())
     places = [text.index(word) for word in ("path /health", "401.json hdr", "models.json if", "404.json unless")]
-    places += [text.index(word) for word in ("413.json if", "set-var(txn.model)", "set-header Authorization")]
+    places += [text.index(word) for word in ("413.json if", "set-var(txn.model)", "map_str(/run/secrets/backend_keys)")]
     assert places == sorted(places)
     assert f"acl asks_a_model path {' '.join(PATHS)}\n" in text
     assert text.count("use_backend ") == 1
+
+
+def test_a_page_in_a_browser_may_ask_and_one_model_is_told() -> None:
+    text = config(gateway())
+    places = [text.index(word) for word in ("if METH_OPTIONS", "req.hdr(x-api-key)", "401.json hdr", "txn.named")]
+    assert places == sorted(places)
+    assert 'http-after-response set-header Access-Control-Allow-Origin "*"' in text
+    (told,) = re.findall(r"lf-string '(.*?)' if", text)
+    assert json.loads(told) == {"id": "%[var(txn.named)]", "object": "model", "created": 0, "owned_by": "deployer"}
+    assert "{ var(txn.named) -m str chat embed }" in text
 
 
 def test_the_same_gateway_gives_the_same_bytes_and_other_keys_another_hash() -> None:

@@ -23,6 +23,7 @@ from tests.unit.render.conftest import GOLDEN, GoldenFile
 
 LAUNCHES = GOLDEN / "launches"
 SMALL, MEDIUM, LARGE = "qwen2.5-7b-instruct", "qwen2.5-32b-instruct", "qwen2.5-72b-instruct"
+RERANKER = "bge-reranker-v2-m3"
 AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16")
 AMX = ("avx", "avx2", *AVX512, "amx_tile", "amx_int8", "amx_bf16")
 XEON = CpuFacts(model="Xeon", architecture="x86_64", cores=32, available_cores=32, flags=AMX)
@@ -35,12 +36,13 @@ KINDS: dict[str, tuple[Callable[[], HostFacts], str]] = {
     "intel": (lambda: sample("arc-a770"), SMALL),
     "cpu": (lambda: sample("cpu-avx512"), SMALL),
     "cpu-amx": (lambda: changed_cpu(host(ram_mib=256000), XEON), SMALL),
+    "reranker": (lambda: sample("rtx4090-580"), RERANKER),
 }
 RUNS = {
-    "llama.cpp": ("nvidia-one", "nvidia-many", "nvidia-old", "jetson", "amd", "intel", "cpu"),
+    "llama.cpp": ("nvidia-one", "nvidia-many", "nvidia-old", "jetson", "amd", "intel", "cpu", "reranker"),
     "ollama": ("nvidia-one", "nvidia-many", "nvidia-old", "jetson", "amd", "cpu"),
-    "vllm": ("nvidia-one", "nvidia-many", "amd", "cpu"),
-    "sglang": ("nvidia-one", "nvidia-many", "cpu-amx"),
+    "vllm": ("nvidia-one", "nvidia-many", "amd", "cpu", "reranker"),
+    "sglang": ("nvidia-one", "nvidia-many", "cpu-amx", "reranker"),
     "tgi": ("nvidia-one", "nvidia-many"),
     "tensorrt-llm": ("nvidia-one", "nvidia-many"),
     "lm-studio": ("cpu",),

@@ -16,6 +16,12 @@ def filled(*flags: str) -> xllamacpp.CommonParams:
     return params
 
 
+def test_a_reranker_pools_by_rank() -> None:
+    params = filled("--embeddings", "--reranking")
+    assert (params.embedding, int(params.pooling_type)) == (True, 4)
+    assert int(filled("--embeddings").pooling_type) == -1
+
+
 def test_every_setting_reaches_the_engine() -> None:
     params = filled(
         *("--alias", "demo", "--host", "127.0.0.2", "--ctx-size", "4096", "--parallel", "2", "--threads", "3"),

@@ -166,6 +166,31 @@ def test_a_server_that_was_started_for_vectors_is_never_asked_to_chat(
     assert checking.target(home, "desk", url=None, key_file=None, model=None).embedding is True
 
 
+@pytest.mark.parametrize("owner", ["llamacpp", "vllm", "sglang", None])
+def test_a_server_that_was_started_to_rank_is_known_as_one(
+    owner: str | None, home: Home, server: Scripted, key_file: Path
+) -> None:
+    def ranking(handler: Handler) -> None:
+        texts = handler.body["documents"]
+        handler.reply(200, {"results": [{"index": n, "relevance_score": 0.5} for n in range(len(texts))]})
+
+    family = {"is_generation": False, "embedding": {"family": "sequence_classification"}}
+    nothing = {"error": {"message": "nothing here"}}
+    server.routes["/v1/models"] = models({"id": "demo"} if owner is None else {"id": "demo", "owned_by": owner})
+    server.routes["/model_info"] = lambda handler: handler.reply(200, family if owner == "sglang" else {})
+    server.routes |= dict.fromkeys(
+        ("/v1/chat/completions", "/v1/embeddings"), lambda handler: handler.reply(404, nothing)
+    )
+    server.routes["/v1/rerank"] = ranking
+    found = adopt(home, server, key_file)
+    assert (found.reranker, found.embedding) == (True, False)
+    asked = {path for path, _, _ in server.requests}
+    assert ("/v1/chat/completions" in asked) is (owner is None)
+    target = checking.target(home, "desk", url=None, key_file=None, model=None)
+    assert (target.reranker, target.embedding) == (True, False)
+    assert endpoint.of_deployment(home, "desk").reranker
+
+
 def test_a_missing_or_wrong_key_is_said(home: Home, server: Scripted, tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="asks for a key") as caught:
         adopt(home, server)

@@ -71,6 +71,19 @@ def test_a_server_without_a_key_is_asked_without_its_file(
     )
 
 
+@pytest.mark.parametrize("client", ["curl", "openai", "n8n"])
+def test_a_reranker_is_asked_to_rank(client: str, found: Endpoint, server: Scripted, tmp_path: Path) -> None:
+    scores = {"results": [{"index": 0, "relevance_score": 0.5}]}
+    server.routes["/v1/rerank"] = lambda handler: handler.reply(200, scores)
+    text = connecting.snippet(msgspec.structs.replace(found, reranker=True), client)
+    done = subprocess.run(("bash", "-c", text), cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == scores
+    path, body, headers = server.requests[-1]
+    assert (path, len(body["documents"]), "Paris" in body["documents"][0]) == ("/v1/rerank", 2, True)
+    assert headers["Authorization"] == f"Bearer {server.key}"
+    assert text.startswith("# demo ranks texts") is (client != "curl")
+
+
 def test_the_tunnel_is_one_that_ssh_understands(found: Endpoint) -> None:
     port = found.base_url.rpartition(":")[2].removesuffix("/v1")
     line = next(line for line in connecting.snippet(found, "ssh").splitlines() if line.startswith("ssh"))

@@ -163,3 +163,10 @@ def test_the_way_back_is_the_plan_of_the_release(home: Home) -> None:
     assert msgspec.json.decode(plan.read_bytes(), type=Plan).name == "a"
     ledger.create(home, build_plan("new"), Bundle(files={}))
     assert endpoint.up_again(home, "new") == "deployer up m --name new"
+
+
+def test_each_server_behind_it_is_asked_for_what_it_does() -> None:
+    vectors = {"model": "m", "users": 1, "context": 512, "workload": "embedding"}
+    ranking = msgspec.structs.replace(build_plan("r", request=vectors).model, reranker=True)
+    plans = (build_plan("a"), build_plan("b", request=vectors), build_plan("c", request=vectors, model=ranking))
+    assert [gateway_up.work(plan) for plan in plans] == ["chat", "embedding", "rerank"]

@@ -78,8 +78,19 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self.say(404, "404 page not found")
 
+    def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        whole, size = b"", int(self.rfile.readline(), 16)
+        while size:
+            whole += self.rfile.read(size)
+            self.rfile.readline()
+            size = int(self.rfile.readline(), 16)
+        self.rfile.readline()
+        return whole
+
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.body()
         if self.path.startswith("/api/blobs/"):
             (STORE / "blobs").mkdir(parents=True, exist_ok=True)
             (STORE / "blobs" / self.path.rpartition("/")[2]).write_bytes(body)
