@@ -30,21 +30,23 @@ def no_fit(
     if near is not None:
         candidate = near.candidate
         return NoFitError(
-            f"nothing on this host can serve {model.name}; nearest: {candidate.image.id} on "
+            f"nothing on this host can serve {model.name}; nearest: {candidate.engine.engine} {candidate.image.id} on "
             f"{describe(candidate.devices)}: {near.reason}",
             hint=_memory_hint(request, would_fit or {}, together or {}),
             details=details,
         )
     if not considered.rejected:
         return NoFitError(
-            f"nothing can serve {model.name}: no engine is known", hint="deployer plan MODEL --explain", details=details
+            f"nothing can serve {model.name}: no engine is known",
+            hint=f"deployer plan {model.name} --explain",
+            details=details,
         )
     first = _most_fixable(model, considered.rejected)
     which = first.image if first.image != ANY_IMAGE else first.quantization
     where = f"{first.engine} {which}" if which else first.engine
     return NoFitError(
         f"nothing on this host can serve {model.name}; nearest: {where}: {first.reason}",
-        hint="every reason: deployer plan MODEL --explain",
+        hint=f"every reason: deployer plan {model.name} --explain",
         details=details,
     )
 

@@ -271,14 +271,14 @@ def _given_up(option: Option, request: Request) -> ScorePart:
 def _devices(option: Option, request: Request, *, wsl: bool) -> ScorePart:
     extra, settings = max(len(option.candidate.devices) - 1, 0), option.sizing.settings
     if extra and wsl and max(settings.tensor_parallel, settings.pipeline_parallel) > 1:
-        why = f"{extra} GPUs more than one, which under WSL cannot reach each other's memory"
+        why = f"{extra + 1} GPUs, {extra} more than one, and under WSL they cannot reach each other's memory"
         return _part("devices", _NO_PEER_POINTS * extra, why)
     if settings.data_parallel > 1 and request.workload == "batch" and request.users >= MANY_USERS:
         return _part("devices", _COPIES_POINTS, f"{settings.data_parallel} copies do as many batches at once")
     return _part(
         "devices",
         _EXTRA_GPU_POINTS * extra + 0.0,
-        f"{extra} GPUs more than one" if extra else "no GPU more than needed",
+        f"{extra + 1} GPUs, {extra} more than one" if extra else "no GPU more than needed",
     )
 
 

@@ -12,6 +12,7 @@ from deployer.paths import is_special
 from deployer.types import FORMAT_VERSION, HostFacts
 
 _LIMIT_BYTES = 4 * 1024 * 1024
+_NEARLY = 0.75
 _HINT = "make a host file with `deployer probe --json > host.json` on that machine"
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<kind>key in )?\$?(?P<path>.*)`)?$", re.DOTALL)
 
@@ -27,6 +28,7 @@ def load_host_file(path: Path) -> HostFacts:
     """
     document = _decode(path, _read(path))
     _check_version(path, document)
+    _refuse_misspelt(path, document)
     try:
         host = msgspec.convert(_completed(document), HostFacts)
     except msgspec.ValidationError as error:
@@ -76,6 +78,17 @@ def _check_version(path: Path, document: dict[str, object]) -> None:
             f"{path}: format_version: {version} is not known here; this deployer reads up to {FORMAT_VERSION}",
             hint="update deployer, or make the host file again with this version",
         )
+
+
+def _refuse_misspelt(path: Path, document: dict[str, object]) -> None:
+    """Refuse a key that is nearly one that is missing: left out in silence, `gpuz` would be a host without GPUs."""
+    from difflib import get_close_matches
+
+    known = {field.encode_name for field in msgspec.structs.fields(HostFacts)}
+    for key in sorted(document.keys() - known):
+        near = get_close_matches(key, known - document.keys(), n=1, cutoff=_NEARLY)
+        if near:
+            raise ProfileError(f"{path}: {key}: unknown key; did you mean {near[0]}?", hint=_HINT)
 
 
 def _completed(document: dict[str, object]) -> dict[str, object]:

@@ -8,16 +8,26 @@ import msgspec
 
 
 class ProtocolError(Exception):
-    """The server did not give a proper answer. `status` is the HTTP status where there was one."""
+    """The server did not give a proper answer. `status` is the HTTP status where there was one.
+
+    `waited_s`: how many seconds one that timed out was given before its first byte; endless where that is not known.
+    """
 
     def __init__(
-        self, message: str, *, status: int | None = None, refused: bool = False, timed_out: bool = False
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        refused: bool = False,
+        timed_out: bool = False,
+        waited_s: float = float("inf"),
     ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.refused = refused
         self.timed_out = timed_out
+        self.waited_s = waited_s
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):

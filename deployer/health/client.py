@@ -170,7 +170,7 @@ class Client:
 
         total_s = min(timeout_s or self._timeout_s, self.left_s)
         if total_s <= 0:
-            raise ProtocolError(f"there was no time left to ask {path}", timed_out=True)
+            raise ProtocolError(f"there was no time left to ask {path}", timed_out=True, waited_s=0)
         headers = {"Connection": "close", "Accept-Encoding": "identity"}
         headers |= {"Authorization": f"Bearer {key}"} if key else {}
         headers |= {"Content-Type": "application/json"} if isinstance(body, bytes) else {}
@@ -190,7 +190,8 @@ class Client:
             ):
                 yield response, bounded(response, time.monotonic() + total_s)
         except requests.Timeout as error:
-            raise ProtocolError(f"{path} did not answer within {total_s:.3g} s", timed_out=True) from error
+            said = f"{path} did not answer within {total_s:.3g} s"
+            raise ProtocolError(said, timed_out=True, waited_s=total_s) from error
         except requests.ConnectionError as error:
             raise ProtocolError(f"no connection to {self.base_url}: {_reason(error)}", refused=True) from error
         except requests.RequestException as error:

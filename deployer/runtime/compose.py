@@ -44,6 +44,10 @@ class ComposeRuntime:
             self._containers.remove_created(name)
             raise explain(done)
 
+    def refuse_foreign(self, name: str) -> None:
+        """Refuse containers and networks of this name without our label, or of another installation."""
+        self._containers.refuse_foreign(checked_name(name))
+
     def stop(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
         """Stop and remove our containers and networks of this name; the volume with compiled kernels stays."""
         return self._containers.remove(checked_name(name), on_line, timeout_s)

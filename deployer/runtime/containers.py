@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,9 +105,10 @@ class Containers:
     def _not_ours(self, entry: dict[str, Any], shown: str, name: str) -> PreconditionError:
         other = self._other_home(entry)
         if other is not None:
+            down = f"DEPLOYER_HOME={shlex.quote(str(other.parent))} deployer down {name}"
             return PreconditionError(
                 f"the deployment {name} on this machine belongs to another installation ({other.parent})",
-                hint="choose another --name; its owner stops it with: deployer down",
+                hint=f"choose another --name; its owner stops it with: {down}",
                 details={"container": entry["Id"], "home": str(other.parent)},
             )
         return PreconditionError(

@@ -20,6 +20,9 @@ class Runtime(Protocol):
         Raises PreconditionError, ImageUnavailableError, BadInputError or StartError.
         """
 
+    def refuse_foreign(self, name: str) -> None:
+        """Raise PreconditionError where what is not ours has the name of this deployment: nothing of it is touched."""
+
     def stop(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
         """Remove all that runs for this deployment, and only that; False when there was nothing."""
 

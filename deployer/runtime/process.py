@@ -41,6 +41,9 @@ class ProcessRuntime:
             run((sys.executable, *module, *options), timeout_s=_START_TIMEOUT_S, cwd=state, env=python_path(os.environ))
         )
 
+    def refuse_foreign(self, name: str) -> None:
+        """Nothing to refuse: what runs is known by the record in our own folder alone."""
+
     def stop(self, name: str, on_line: OnLine, timeout_s: float) -> bool:
         """End the supervisor and its server, each known by pid and start time; False when there was no record."""
         folder = self._folder(name)

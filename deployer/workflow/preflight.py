@@ -9,13 +9,15 @@ from pathlib import Path
 from deployer import catalog, ledger
 from deployer.errors import PreconditionError
 from deployer.paths import Home
+from deployer.runtime import RUNTIMES
 from deployer.types import Plan
 from deployer.workflow import running
 
 
 def check(plan: Plan, home: Home) -> None:
-    """Model readable by the server's user, port free or our own."""
+    """Model readable by the server's user, the name free or our own, and the port too."""
     _model_readable(plan)
+    RUNTIMES[plan.runtime](home).refuse_foreign(plan.name)
     if not _own_port(plan, home):
         port_free(plan.address, plan.port)
 

@@ -58,10 +58,10 @@ def test_the_deployment_of_another_installation_is_not_touched(
     before = containers(docker_engine)
     other = deployer_home.parent / "other"
     other.mkdir(mode=0o755)
-    refused = deployer(*fake(), env={"DEPLOYER_HOME": str(other)})
-    error = refused.json()["error"]
-    assert refused.returncode in (3, 8)
+    error = deployer(*fake(), env={"DEPLOYER_HOME": str(other)}).exited(3).json()["error"]
     assert str(deployer_home) in error["message"]
+    assert f"DEPLOYER_HOME={deployer_home} deployer down" in error["hint"]
+    assert deployer("status", "--json", env={"DEPLOYER_HOME": str(other)}).ok().json()["deployments"] == []
     assert containers(docker_engine) == before
     assert deployer("down", MODEL, "--yes", env={"DEPLOYER_HOME": str(other)}).returncode in (0, 2)
     assert containers(docker_engine) == before

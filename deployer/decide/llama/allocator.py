@@ -89,7 +89,7 @@ def buffer_bytes(inputs: Sequence[Tensor], nodes: Sequence[Tensor]) -> int:
         for source in node.sources:
             source.children += 1
     for node in nodes:
-        if node.size and node.view_of is None:
+        if node.view_of is None:
             _place(arena, node)
         for source in node.sources:
             source.children -= 1
@@ -99,7 +99,7 @@ def buffer_bytes(inputs: Sequence[Tensor], nodes: Sequence[Tensor]) -> int:
 
 
 def _place(arena: Arena, tensor: Tensor) -> None:
-    if tensor.placed:
+    if tensor.placed or not tensor.size:
         return
     tensor.placed = tensor.allocated = True
     if tensor.overwrites:

@@ -73,6 +73,15 @@ def test_a_projector_that_only_hears_has_frames() -> None:
     assert projector_bytes(hears, 8192).device > hears.weight_bytes
 
 
+@pytest.mark.parametrize("image_size", [0, 112, 224, 336, 448, 896])
+@pytest.mark.parametrize("layers", [1, 2, 24])
+def test_pictures_of_any_size_have_work_for_every_kind(image_size: int, layers: int) -> None:
+    for kind in ("gemma3", "gemma4v", "qwen2vl_merger", "qwen3vl_merger", "idefics3", "internvl", "mlp", "pixtral"):
+        seen = msgspec.structs.replace(GEMMA3, kind=kind, image_size=image_size, layers=layers, embedding=64)
+        works = [graph_work(seen, patches).device for patches in (16, 64, 256, 1024)]
+        assert 0 < works[0] < works[1] < works[2] < works[3]
+
+
 def test_a_mask_grows_with_the_square_of_the_picture() -> None:
     plain, windowed = QWEN, msgspec.structs.replace(QWEN, windowed=True)
     more = graph_work(windowed, 4096).device - graph_work(plain, 4096).device

@@ -58,6 +58,7 @@ def test_a_given_fingerprint_is_kept(tmp_path: Path) -> None:
         ('{"format_version": "1"}', "format_version: expected int, got str"),
         ('{"format_version": 2, "gpus": "?"}', "format_version: 2 is not known here; this deployer reads up to 1"),
         ('{"format_version": 0}', "format_version: 0 is not known here; this deployer reads up to 1"),
+        ('{"gpuz": []}', "gpuz: unknown key; did you mean gpus?"),
         ("[]", "expected object, got array"),
         ("5", "expected object, got number"),
         ("true", "expected object, got bool"),
@@ -68,6 +69,10 @@ def test_a_wrong_shape_names_the_key(tmp_path: Path, text: str, message: str) ->
     error = refusal(path)
     assert isinstance(error, ProfileError)
     assert error.message == f"{path}: {message}"
+
+
+def test_a_key_of_another_tool_is_left_alone(tmp_path: Path) -> None:
+    assert load_host_file(write(tmp_path, '{"gpus": [], "gpu_notes": 1, "site": "rack 7"}')).gpus == ()
 
 
 @pytest.mark.parametrize("text", ["", "gpus: []", '{"a": ', b"\xff\xfe{\x00", "[" * 100_000, '{"hostname": "\\ud800"}'])

@@ -51,3 +51,19 @@ def test_what_there_was_no_time_for_is_not_broken(server: Any) -> None:
     assert results["stop"].status == "not run"
     assert (results["seed"].status, "--timeout" in results["seed"].detail) == ("not run", True)
     assert "broken" not in {result.status for result in results.values()}
+
+
+def test_a_second_question_that_had_little_time_left_is_not_broken(server: Any) -> None:
+    make_capable(server)
+    asked: list[int] = []
+
+    def change(body: dict[str, Any], answer: dict[str, Any]) -> Any:
+        if body.get("temperature") == 1:
+            asked.append(1)
+            server.released.wait(0.7 if len(asked) == 1 else 20)
+        return capable(body, answer)
+
+    server.routes["/v1/chat/completions"] = chat_route(server, change)
+    found = by_name(report(server, each_s=1.2).checks)["seed"]
+    assert len(asked) > 1
+    assert (found.status, "did not answer within" in found.detail) == ("not run", True)
