@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import requests
 
 BODY_LIMIT_BYTES = 8_000_000
-_BLOCK = 65_536
+_BLOCK, _OK = 65_536, 200
 _REDIRECTS = range(300, 400)
 
 
@@ -42,7 +42,7 @@ def refuse_failure(response: "requests.Response", chunks: Iterator[bytes]) -> No
     status = int(response.status_code)
     if status in _REDIRECTS:
         raise ProtocolError(f"HTTP {status}: it redirects; give the final address", status=status)
-    if status != 200:  # noqa: PLR2004 - OK
+    if status != _OK:
         text = b"".join(chunks)
         raise ProtocolError(f"HTTP {status}: {_said(text)}", status=status)
 
