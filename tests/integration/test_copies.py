@@ -245,8 +245,9 @@ def test_up_again_changes_nothing(served: Served) -> None:
 def test_a_copy_that_crashes_is_started_again_and_the_other_serves(
     served: Served, docker_engine: "docker.DockerClient"
 ) -> None:
-    second = copies(docker_engine)[1]
-    os.kill(engine_process(second), signal.SIGKILL)
+    process = engine_process(copies(docker_engine)[1])
+    os.kill(process, signal.SIGKILL)
+    until(lambda: ended(process))  # what it still accepts while it dies is never sent again: a 502
     with ThreadPoolExecutor(SLOTS) as pool:
         assert all(answer.usage.completion_tokens for answer in pool.map(lambda _: chat(served), range(SLOTS)))
     until(lambda: status(served)["restarts"] == 1 and get(served, "/copies/2/health").status_code == 200)
@@ -258,6 +259,13 @@ def engine_process(container: "Container") -> int:
     container.reload()
     init = int(container.attrs["State"]["Pid"])
     return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
+
+
+def ended(process: int) -> bool:
+    """Whether all its connections are closed: it is gone, or nobody has read its exit code yet."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] == "Z"
+    return True
 
 
 def test_a_copy_that_stays_away_is_said_and_up_brings_it_back(
