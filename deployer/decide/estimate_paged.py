@@ -130,7 +130,14 @@ def _work(server: Server, layers: int, offer: Offer, batch: int) -> Work:
     if not candidate.devices:
         return on_processor(server.architecture, server.engine, batch=batch, slots=slots)
     ranks = candidate.tensor_parallel
-    alone = work(server.architecture, server.engine, batch=batch, slots=slots, ranks=ranks, layers=layers)
+    alone = work(
+        *(server.architecture, server.engine),
+        batch=batch,
+        slots=slots,
+        ranks=ranks,
+        layers=layers,
+        pictures=server.weights.layout.tower_bytes > 0,
+    )
     together = candidate.devices[: len(candidate.devices) // candidate.data_parallel]
     return msgspec.structs.replace(alone, beside_mib=alone.beside_mib + communication_mib(together))
 

@@ -7,11 +7,12 @@ SGLang 0.5.23 srt/model_executor/pool_configurator.py, srt/configs (states); whi
 import functools
 
 from deployer.decide.candidates import Candidate
-from deployer.decide.paged_pool import Layer, Pool, pool
+from deployer.decide.paged_pool import MAMBA2_STATES, STATES, Layer, Pool, pool
 from deployer.decide.rules_quantization import weakest
 from deployer.decide.version import capability
 from deployer.decide.weights import value_dim
 from deployer.types import Architecture
+from deployer.types.encoder import is_encoder
 
 _EIGHT_BITS = ("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fn", "int8", "q8_0")
 _HALF, _FULL = 2, 4
@@ -22,6 +23,9 @@ HALF_STATES = (
 )
 """Models whose state vLLM keeps in the type of the model (`mamba_ssm_cache_dtype` "auto"); the others' is of 32 bits,
 as Qwen 3.5 and Nemotron-H ask (model_executor/models/config.py). SGLang keeps all in 32 bits."""
+
+MAMBA2 = ("falcon-h1", "granitehybrid", "granite-hybrid", "mamba2", "nemotron_h", "nemotron_h_moe")
+"""Models with Mamba 2 layers in vLLM (`MambaMixer2` in model_executor/models)."""
 
 FLASHINFER_HEADS = (64, 128, 256, 512)
 _FP8, _HOPPER, _AMPERE = (8, 9), (9, 0), (8, 0)
@@ -68,25 +72,27 @@ def layers_of(architecture: Architecture, engine: str, *, ranks: int, kv_type: s
 
     Heads are repeated where there are fewer than GPUs; a latent row is held by every one; a state is divided. A window
     counts where only some layers have it; where all do, engines differ, and all tokens are assumed to stay. Layers that
-    only draft keep nothing, nor do those that read the keys of others, in vLLM.
+    only draft keep nothing, nor do those that read the keys of others, in vLLM, and all of an encoder there
+    (`EncoderOnlyAttentionSpec`).
     """
+    if engine == "vllm" and is_encoder(architecture.name):
+        return (Layer(),) * architecture.layers
     state, size = _state_bytes(architecture, engine) // ranks, element_bytes(kv_type)
     some = architecture.sliding_pattern or architecture.window_layers
     windows = architecture.windows if some else (0,) * architecture.layers
     silent = architecture.nextn_layers + (architecture.shared_kv_layers if engine == "vllm" else 0)
     beside, keeping = architecture.state_beside_attention, architecture.layers - silent
     heads = architecture.kv_heads_by_layer or (architecture.kv_heads,) * architecture.layers
+    states = MAMBA2_STATES if architecture.name in MAMBA2 else STATES
     known: dict[tuple[int, bool, int, int], Layer] = {}
     found = []
     for place, (window, recurrent) in enumerate(zip(windows, architecture.recurrent, strict=True)):
         kind = window, recurrent, heads[place], _indexer_bytes(architecture, place)
         if kind not in known:
-            row = (
-                0 if recurrent and not beside else int(_row_elements(architecture, ranks, heads[place], window) * size)
-            )
+            row = 0 if recurrent and not beside else _row_bytes(architecture, ranks, heads[place], window, size)
             row += 0 if recurrent else kind[-1]
             kept = state if recurrent or beside else 0
-            known[kind] = Layer(token_bytes=row, window=window if row else 0, state_bytes=kept)
+            known[kind] = Layer(row, window if row else 0, kept, states)
         found.append(known[kind] if place < keeping else Layer())
     return tuple(found)
 
@@ -117,6 +123,18 @@ def conversation_bytes(
         layer.state_bytes + layer.token_bytes * (min(context, layer.window + batch) if layer.window else context)
         for layer in layers_of(architecture, engine, ranks=ranks, kv_type=kv_type)
     )
+
+
+def _row_bytes(architecture: Architecture, ranks: int, heads: int, window: int, size: float) -> int:
+    """Bytes of one token in one layer, where an element takes `size`.
+
+    Sparse attention (DSA) keeps a latent row of 8 bits with a scale of 32 bits for every 128, and its rotary part in
+    16 bits: 656 bytes for 512 and 64 (vLLM 0.32 v1/attention/backends/mla/flashmla_sparse.py; SGLang the same).
+    """
+    latent = architecture.kv_lora_rank
+    if latent and architecture.indexer_head_dim and size == 1:
+        return latent + latent // 128 * _FULL + architecture.rope_head_dim * _HALF
+    return int(_row_elements(architecture, ranks, heads, window) * size)
 
 
 def _row_elements(architecture: Architecture, ranks: int, heads: int, window: int) -> int:

@@ -17,33 +17,40 @@ BLOCK = 16
 TENSORRT_BLOCK = 32
 """Tokens of a page of TensorRT-LLM (`tokens_per_block` of its KV cache)."""
 
-STATES = 2
-"""States that vLLM keeps of a request in each recurrent layer, with prefix caching (`mamba_cache_mode` "align")."""
+STATES, MAMBA2_STATES = 2, 3
+"""States that vLLM keeps of a request in each recurrent layer, with prefix caching (`mamba_cache_mode` "align"). Of
+Mamba 2 it keeps one more, from within a prompt (model_executor/layers/mamba/mamba_mixer2.py `get_kv_cache_spec`)."""
 
 SGLANG_WINDOW, SGLANG_STATE = 0.8, 0.9
 """Tokens of SGLang's pool for layers with a window, of those of the others (`--swa-full-tokens-ratio`), and memory of
 its states, of that of keys and values (`--mamba-full-memory-ratio`): its defaults."""
 
-SGLANG_STATES = 3
-"""States that SGLang keeps for each running request, with its radix cache."""
+SGLANG_STATES = 5
+"""States that SGLang counts for each running request, with its radix cache: 3, and 2 to track it while steps overlap
+(srt/mem_cache/kv_cache_configurator.py `_calculate_mamba_ratio`; 28 states were 5 requests in a log of Qwen 3.8,
+MiaAI-Lab/Qwen3.8-Flash-Next-Dual-DGX-Sparks#8). Its pool has one more, for padding."""
 
 _PADDING_WORTH = 1.5
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """What one layer keeps on one rank, in bytes: of each token, or of the last `window` (0: all), and a state."""
+    """What one layer keeps on one rank, in bytes: of each token, or of the last `window` (0: all), and a state.
+
+    `states`: how many of its states vLLM keeps of a request.
+    """
 
     token_bytes: int = 0
     window: int = 0
     state_bytes: int = 0
+    states: int = STATES
 
 
 class Pool(msgspec.Struct, frozen=True):
     """A pool in units of `unit_bytes` (pages of all layers, or tokens).
 
     A conversation of `context` tokens takes `units`. `unit_tokens`: tokens of a unit, 0 where kinds of layers differ.
-    Of the memory, `state_share` is set apart for states, of which a conversation takes `state_bytes`. A model that
-    keeps nothing has a unit of 0 bytes.
+    Of the memory, `state_share` is set apart for states, of which a conversation takes `state_bytes`, and
+    `spare_bytes` are of no use. A model that keeps nothing has a unit of 0 bytes.
     """
 
     context: int
@@ -52,13 +59,14 @@ class Pool(msgspec.Struct, frozen=True):
     unit_tokens: int = 0
     state_bytes: int = 0
     state_share: float = 0.0
+    spare_bytes: int = 0
 
     def needed(self, conversations: int) -> int:
         """Bytes for so many full conversations; one unit more, as vLLM keeps one empty (`null_block`)."""
         keys = (self.units * conversations + 1) * self.unit_bytes
         if not self.state_bytes:
             return keys
-        states = self.state_bytes * conversations
+        states = self.state_bytes * conversations + self.spare_bytes
         if not self.unit_bytes:
             return states
         return max(math.ceil(keys / (1 - self.state_share)), math.ceil(states / self.state_share))
@@ -69,12 +77,12 @@ class Pool(msgspec.Struct, frozen=True):
         if self.unit_bytes:
             limits.append(self._units(available) / self.units)
         if self.state_bytes:
-            limits.append(available * self.state_share / self.state_bytes)
+            limits.append((available * self.state_share - self.spare_bytes) / self.state_bytes)
         return max(min(limits), 0.0)
 
     def tokens(self, available: int) -> int:
         """Tokens in so many bytes, as the engine's log counts them: units, else conversations times their length."""
-        if self.unit_tokens and not self.state_bytes:
+        if self.unit_tokens and self.unit_bytes:
             return max(self._units(available), 0) * self.unit_tokens
         found = self.concurrency(available)
         return int(found * self.context) if math.isfinite(found) else 0
@@ -112,17 +120,17 @@ def split(layers: Sequence[Layer], *, context: int, batch: int) -> Pool:
     """SGLang: a pool of tokens for full layers, one of 0.8 times as many for windows, and one of states."""
     full = sum(layer.token_bytes for layer in layers if not layer.window)
     windows = [layer for layer in layers if layer.window]
-    states = sum(layer.state_bytes for layer in layers) * SGLANG_STATES
-    share = SGLANG_STATE / (1 + SGLANG_STATE) if states else 0.0
+    spare = sum(layer.state_bytes for layer in layers)
+    states, share = spare * SGLANG_STATES, SGLANG_STATE / (1 + SGLANG_STATE) if spare else 0.0
     inside = sum(layer.token_bytes for layer in windows)
     if not full:
-        return Pool(context, inside, context, 1, states, share if inside else 1.0)
+        return Pool(context, inside, context, 1, states, share if inside else 1.0, spare)
     kept = min(context, max((layer.window for layer in windows), default=0) + batch)
     units = max(context, math.ceil(kept / SGLANG_WINDOW)) if windows else context
-    return Pool(context, full + math.ceil(inside * SGLANG_WINDOW), units, 1, states, share)
+    return Pool(context, full + math.ceil(inside * SGLANG_WINDOW), units, 1, states, share, spare)
 
 
-def grouped(layers: Sequence[Layer], *, context: int, in_flight: int, states: int = STATES, block: int = BLOCK) -> Pool:
+def grouped(layers: Sequence[Layer], *, context: int, in_flight: int, block: int = BLOCK) -> Pool:
     """vLLM: layers of one kind make groups of equal size, which share pages; a request takes pages of every group.
 
     Layers that keep tokens in the same way make one group, whatever their size. Else pages are made equal: smaller
@@ -131,25 +139,25 @@ def grouped(layers: Sequence[Layer], *, context: int, in_flight: int, states: in
     `unify_kv_cache_spec_page_size`, `_get_kv_cache_groups_uniform_page_size`.
     """
     kept = [Layer(layer.token_bytes, layer.window) for layer in layers if layer.token_bytes]
-    kept += [Layer(state_bytes=layer.state_bytes) for layer in layers if layer.state_bytes]
+    kept += [Layer(state_bytes=layer.state_bytes, states=layer.states) for layer in layers if layer.state_bytes]
     block = _hybrid_block(kept, block)
     if len({(bool(layer.state_bytes), layer.window) for layer in kept}) <= 1:
-        return _one_group(kept, context, in_flight, states, block)
+        return _one_group(kept, context, in_flight, block)
     page = max(layer.state_bytes or layer.token_bytes * block for layer in kept)
-    kinds = Counter((layer.window, _tokens_of(layer, page, block)) for layer in kept)
+    kinds = Counter((layer.window, _tokens_of(layer, page, block), layer.states) for layer in kept)
     size = min(kinds.values())
     if max(kinds.values()) < size * _PADDING_WORTH:
         size = max(kinds.values())
     units = sum(
         math.ceil(count / size) * (states if not tokens else _blocks(window, tokens, context, in_flight))
-        for (window, tokens), count in kinds.items()
+        for (window, tokens, states), count in kinds.items()
     )
     return Pool(context, size * page, units)
 
 
-def _one_group(kept: Sequence[Layer], context: int, in_flight: int, states: int, block: int) -> Pool:
+def _one_group(kept: Sequence[Layer], context: int, in_flight: int, block: int) -> Pool:
     if not kept or kept[0].state_bytes:
-        return Pool(context, sum(layer.state_bytes for layer in kept), states)
+        return Pool(context, sum(layer.state_bytes for layer in kept), kept[0].states if kept else STATES)
     page = sum(layer.token_bytes for layer in kept) * block
     window = kept[0].window
     return Pool(context, page, _blocks(window, block, context, in_flight), 0 if window else block)

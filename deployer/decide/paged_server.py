@@ -6,7 +6,7 @@ import msgspec
 
 from deployer.decide.candidates import Candidate
 from deployer.decide.memory import MIB
-from deployer.decide.paged_weights import rank_bytes, stage_layers
+from deployer.decide.paged_weights import expert_tile, rank_bytes, stage_layers
 from deployer.decide.settings import Offer
 from deployer.decide.weights import Weights
 from deployer.types import Architecture
@@ -40,7 +40,10 @@ def make_server(candidate: Candidate, architecture: Architecture, weights: Weigh
     stages, ranks = candidate.pipeline_parallel, candidate.tensor_parallel
     counts = stage_layers(architecture.layers, stages)
     ranges = tuple((sum(counts[:stage]), sum(counts[: stage + 1])) for stage in range(stages))
-    sizes = (rank_bytes(architecture, weights, ranks=ranks, stages=stages, stage=stage) for stage in range(stages))
+    tile = expert_tile(candidate)
+    sizes = (
+        rank_bytes(architecture, weights, ranks=ranks, stages=stages, stage=stage, tile=tile) for stage in range(stages)
+    )
     return Server(
         *(candidate, architecture, weights, ranges),
         weights_mib=tuple(math.ceil(item / MIB) for item in sizes),

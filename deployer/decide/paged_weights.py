@@ -3,12 +3,16 @@
 Sources: vLLM 0.33 model_executor/layers (linear.py: QKVParallelLinear repeats KV heads where there are fewer than
 ranks; vocab_parallel_embedding.py: rows padded to 64; fused_moe: the router is whole on each rank), and
 model_executor/models/deepseek_v2.py (down-projections of latent attention are whole, its up-projection is kept once
-more in 16 bits, divided).
+more in 16 bits, divided). Experts in MXFP4 are padded to tiles of their kernels: see `expert_tile`.
 """
 
 import functools
+import math
 
-from deployer.decide.weights import Weights, value_dim
+from deployer.decide.candidates import Candidate
+from deployer.decide.rules_quantization import weakest
+from deployer.decide.version import capability
+from deployer.decide.weights import EXPERTS_ONLY, Weights, value_dim
 from deployer.types import Architecture
 
 ROWS = 64
@@ -18,6 +22,7 @@ POSITIONS_MOST = 1 << 20
 LARGE, ROUND, EXACT = 10 << 20, 2 << 20, 0.01
 
 _HALF = 2
+_HOPPER, _BLACKWELL = (9, 0), (10, 0)
 
 
 def stage_layers(layers: int, stages: int) -> tuple[int, ...]:
@@ -31,12 +36,38 @@ def stage_layers(layers: int, stages: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
+def expert_tile(candidate: Candidate) -> tuple[int, int]:
+    """Elements that embedding and width of one rank's experts are padded to: 1 where they stay as they are.
+
+    vLLM 0.32 fused_moe/oracle/mxfp4.py: 256 and 128 for Marlin (Ampere, Ada, consumer Blackwell) and TensorRT-LLM's
+    kernels, 256 and 256 on AMD GPUs; Triton on Hopper: 256 and 64, as 64.38 GiB of gpt-oss-120b say (vllm#33155).
+    SGLang 0.5.23 layers/quantization/mxfp4.py: 256 and 128 on Blackwell, else 64 for the width.
+    """
+    if candidate.variant.quantization not in EXPERTS_ONLY or not candidate.devices:
+        return 1, 1
+    device, vllm = weakest(candidate.devices), candidate.engine.engine == "vllm"
+    if candidate.image.accelerator != "cuda":
+        return 256, 256
+    own = capability(device.gpu.compute_capability or "") if device else (0, 0)
+    if vllm:
+        return 256, 64 if _HOPPER <= own < _BLACKWELL else 128
+    return (256, 128) if own >= _BLACKWELL else (1, 64)
+
+
 @functools.lru_cache(maxsize=256)
-def rank_bytes(architecture: Architecture, weights: Weights, *, ranks: int = 1, stages: int = 1, stage: int = 0) -> int:
+def rank_bytes(
+    architecture: Architecture,
+    weights: Weights,
+    *,
+    ranks: int = 1,
+    stages: int = 1,
+    stage: int = 0,
+    tile: tuple[int, int] = (1, 1),
+) -> int:
     """Bytes of weights on each of `ranks` GPUs of one pipeline stage (counted from 0), as vLLM logs it.
 
     The input embedding is on the first stage, the output on the last; a tied one on both. Counted are also the table of
-    rotary positions, and what PyTorch's allocator rounds up.
+    rotary positions, what PyTorch's allocator rounds up, and what pads experts to a `tile`.
     """
     layout = weights.layout
     counts = stage_layers(len(layout.layer_bytes), stages)
@@ -47,7 +78,16 @@ def rank_bytes(architecture: Architecture, weights: Weights, *, ranks: int = 1, 
     parts = divided + _absorbed(architecture) * len(layers) + sum(rows)
     each = _whole(architecture, weights) + _repeated(architecture, weights, ranks)
     tables = sum(_rounding(row // ranks) for row in rows) + _positions(architecture)
+    experts = sum(layout.expert_bytes[start : start + counts[stage]]) // ranks
+    tables += int(experts * _padding(architecture, ranks, tile))
     return parts // ranks + (each + _rounded(architecture, weights, ranks)) * len(layers) + tables
+
+
+def _padding(architecture: Architecture, ranks: int, tile: tuple[int, int]) -> float:
+    """Part that experts of one rank grow by when embedding and width are padded to multiples of `tile`."""
+    width = (architecture.expert_feed_forward or architecture.feed_forward) // ranks
+    pairs = zip((architecture.embedding, width), tile, strict=True)
+    return math.prod(-(-size // step) * step / size for size, step in pairs if size) - 1
 
 
 def _rows(architecture: Architecture, weights: Weights, *, first: bool, last: bool) -> tuple[int, ...]:

@@ -21,6 +21,14 @@ probabilities, their running sum and noise (vLLM 0.32 v1/sample, run once with e
 EAGER = 2
 """SGLang's prefill is not compiled, so that more of its intermediate results are alive at once; our allowance."""
 
+PICTURES_MIB, PICTURES_RANKS_MIB = 1200, 880
+"""What reading the largest picture takes at its peak, whatever the batch: the second part is divided by the ranks. vLLM
+reads one in its profile run; Qwen3.8-27B with batches of 2048 on one GPU 2.01 GiB (syv-ai/qwen38-27b-rtx3090#107), on
+each of two 1.59 (noonghunna/club-3090#1087)."""
+
+PICTURES_CACHE_MIB = 100
+"""SGLang keeps so much for what it has read of pictures (0.5.23 srt/environ.py `SGLANG_VLM_CACHE_SIZE_MB`)."""
+
 CONTEXT_MIB = 500
 """Kernels, workspaces and library handles of one process on one GPU. vLLM's "non_torch_memory" on one GPU: 0.01 to
 0.26 GiB seen in ten logs of 0.6 to 0.8; the CUDA context comes beside it."""
@@ -61,18 +69,23 @@ class Work(msgspec.Struct, frozen=True):
         return self.graphs_mib + self.beside_mib
 
 
-def work(architecture: Architecture, engine: str, *, batch: int, slots: int, ranks: int, layers: int) -> Work:
+def work(
+    architecture: Architecture, engine: str, *, batch: int, slots: int, ranks: int, layers: int, pictures: bool = False
+) -> Work:
     """What a rank's `layers` need beside weights and pool, where `batch` tokens are computed and `slots` sampled.
 
     `beside_mib` is that of a rank alone; see `communication_mib`. SGLang's rule for its `--mem-fraction-static` (0.5.23
-    srt/arg_groups/memory_hook.py): 512 + 1.5 * chunk + 2 * graphs' batch + 1024 / 8 * ranks, in MiB.
+    srt/arg_groups/memory_hook.py): 512 + 1.5 * chunk + 2 * graphs' batch + 1024 / 8 * ranks, in MiB. `pictures`: the
+    model has a part that reads them.
     """
     activations = batch * _widths(architecture, ranks) * 2 * (EAGER if engine == "sglang" else 1)
     logits = slots * architecture.vocabulary * 4 * LOGITS
     sizes = graph_sizes(slots)
     graphs = GRAPHS_MIB + math.ceil(GRAPHS_LAYER_MIB * layers * sizes / GRAPH_SIZES)
     kept = math.ceil(512 + 1.5 * max(batch, 2048) + 2 * slots + ranks * 1024 / 8) if engine == "sglang" else 0
-    return Work(math.ceil((activations + logits) / MIB), graphs, CONTEXT_MIB, kept)
+    seen = math.ceil(PICTURES_MIB + PICTURES_RANKS_MIB / ranks) if pictures else 0
+    beside = CONTEXT_MIB + (PICTURES_CACHE_MIB if pictures and engine == "sglang" else 0)
+    return Work(max(math.ceil((activations + logits) / MIB), seen), graphs, beside, kept)
 
 
 def on_processor(architecture: Architecture, engine: str, *, batch: int, slots: int) -> Work:

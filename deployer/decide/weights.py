@@ -8,6 +8,7 @@ import msgspec
 
 from deployer.decide.mix import BASE, Kind, layer_type, output_type, tensor_bytes
 from deployer.types import Architecture, ModelVariant, WeightLayout
+from deployer.types.encoder import is_encoder
 
 Basis = Literal["exact", "computed", "approximate"]
 
@@ -17,8 +18,13 @@ METADATA_BYTES = 6_000_000
 TRUSTED = 0.015
 """A computed total within this part of the file's size needs no correction."""
 
+EXPERTS_ONLY = ("MXFP4",)
+"""Quantizations of safetensors models in which all but the routed experts keeps 16 bits (gpt-oss:
+`modules_to_not_convert` of its config.json)."""
+
 _BYTES_F32 = 4
 _BYTES_F16 = 2
+_UNGATED = ("bert",)
 _QK_NORM = ("qwen3", "qwen3moe", "gemma3")
 
 
@@ -50,7 +56,7 @@ def weights_of(variant: ModelVariant, architecture: Architecture, parameters: in
     if variant.weights is not None:
         return Weights(variant.weights, "exact", active, tied, experts)
     if variant.format != "gguf":
-        packed = packed_layout(architecture, bits_per_weight)
+        packed = packed_layout(architecture, bits_per_weight, experts_only=variant.quantization in EXPERTS_ONLY)
         return Weights(*_corrected(packed, variant.size_bytes), active, tied, experts)
     if variant.quantization in BASE:
         computed = compute_layout(architecture, variant.quantization)
@@ -64,7 +70,8 @@ def weights_of(variant: ModelVariant, architecture: Architecture, parameters: in
 def compute_layout(architecture: Architecture, quantization: str) -> WeightLayout:
     """Layout of a decoder with separate Q, K and V and a gated feed-forward part (llama, qwen2, qwen3, mixtral ...).
 
-    Source: llama.cpp src/llama-model.cpp, tensors of these architectures; raises KeyError for an unknown mix.
+    An encoder has no output head, and BERT no gate. Source: llama.cpp src/llama-model.cpp, tensors of these
+    architectures; raises KeyError for an unknown mix.
     """
     embedding, vocabulary = architecture.embedding, architecture.vocabulary
     head = tensor_bytes(output_type(quantization, embedding), vocabulary, embedding)
@@ -73,26 +80,41 @@ def compute_layout(architecture: Architecture, quantization: str) -> WeightLayou
     return WeightLayout(
         input_bytes=head if tied else tensor_bytes(BASE[quantization], vocabulary, embedding),
         layer_bytes=_layers_bytes(architecture, quantization),
-        output_bytes=norm if tied else head + norm,
+        output_bytes=norm if tied or is_encoder(architecture.name) else head + norm,
     )
 
 
 @functools.lru_cache(maxsize=256)
-def packed_layout(architecture: Architecture, bits_per_weight: float) -> WeightLayout:
+def packed_layout(architecture: Architecture, bits_per_weight: float, *, experts_only: bool = False) -> WeightLayout:
     """Layout of a safetensors model: embeddings, output head and norms of 16 bits, matrices of `bits_per_weight`.
 
     AWQ and GPTQ of 4 bits with groups of 128 have 4 + 16/128 + 4/128 = 4.156 bits; "embeddings, lm_head and norms
-    normally stay 16-bit" (packing of AutoAWQ and GPTQModel).
+    normally stay 16-bit" (packing of AutoAWQ and GPTQModel). `experts_only`: so do all matrices but routed experts.
     """
     embedding = architecture.vocabulary * architecture.embedding * _BYTES_F16
     norm = architecture.embedding * _BYTES_F16
     small = _small_tensors(architecture) * _BYTES_F16
     elements = layers_elements(architecture)
-    return WeightLayout(
-        input_bytes=embedding,
-        layer_bytes=tuple(int(count * bits_per_weight / 8) + small for count in elements),
-        output_bytes=norm if architecture.tied_embeddings else embedding + norm,
+    routed = tuple(int(count * bits_per_weight / 8) for count in _routed(architecture)) if experts_only else ()
+    plain = [count - away for count, away in zip(elements, _routed(architecture), strict=True)]
+    layers = (
+        [size + count * _BYTES_F16 for size, count in zip(routed, plain, strict=True)]
+        if experts_only
+        else [int(count * bits_per_weight / 8) for count in elements]
     )
+    places = architecture.context_max * architecture.embedding * _BYTES_F16 if architecture.name in _UNGATED else 0
+    return WeightLayout(
+        input_bytes=embedding + places,
+        layer_bytes=tuple(size + small for size in layers),
+        output_bytes=norm if architecture.tied_embeddings or is_encoder(architecture.name) else embedding + norm,
+        expert_bytes=routed,
+    )
+
+
+def _routed(architecture: Architecture) -> tuple[int, ...]:
+    """Weights in the routed experts of each layer."""
+    count = 3 * architecture.experts * _expert(architecture) * architecture.embedding
+    return tuple(0 if _is_dense(architecture, layer) else count for layer in range(architecture.layers))
 
 
 @functools.lru_cache(maxsize=256)
@@ -135,7 +157,8 @@ def _matrices(architecture: Architecture, *, dense: bool) -> Iterator[tuple[Kind
     yield from _attention(architecture)
     embedding = architecture.embedding
     for times, wide in _feed_forward(architecture, dense=dense):
-        yield "ffn_gate", wide * times, embedding
+        if architecture.name not in _UNGATED:
+            yield "ffn_gate", wide * times, embedding
         yield "ffn_up", wide * times, embedding
         yield "ffn_down", embedding * times, wide
 
@@ -216,4 +239,5 @@ def _scaled(layout: WeightLayout, factor: float) -> WeightLayout:
         input_bytes=int(layout.input_bytes * factor),
         layer_bytes=tuple(int(size * factor) for size in layout.layer_bytes),
         output_bytes=int(layout.output_bytes * factor),
+        expert_bytes=tuple(int(size * factor) for size in layout.expert_bytes),
     )

@@ -58,9 +58,9 @@ def test_qwen_3_6_35b_with_its_draft_as_vllm_logged_it() -> None:
     State: 8192 x (3 + 3) x 2 + 4096 x 128 x 4 = 2,195,456 B = 67 pages of 16 x 2048 B: blocks of 1072 tokens. Groups of
     11: one full, 3 of states (3 layers of padding). A request: ceil(262,144 / 1072) + 3 x (1 + 3) = 245 + 12 = 257.
     """
-    state = Layer(state_bytes=8192 * 6 * 2 + 4096 * 128 * 4)
+    state = Layer(state_bytes=8192 * 6 * 2 + 4096 * 128 * 4, states=4)
     layers = [Layer(token_bytes=2 * 512 * 2)] * 11 + [state] * 30
-    made = grouped(layers, context=262_144, in_flight=0, states=4)
+    made = grouped(layers, context=262_144, in_flight=0)
     assert (made.unit_bytes, made.units) == (11 * 1072 * 2048, 257)
     available = 3300 * made.unit_bytes
     assert available / GIB == pytest.approx(74.22, abs=0.005)
@@ -95,16 +95,17 @@ def test_layers_of_many_kinds() -> None:
 
 
 def test_a_state_beside_attention_and_an_indexer() -> None:
-    """Falcon-H1: keys and a state in every layer; DSA: 576 elements of 16 bits, 128 of 8 bits and a scale of 32."""
+    """Falcon-H1: keys and three states in every layer; DSA: 576 elements of 16 bits, 128 of 8 and a scale of 32."""
     both = msgspec.structs.replace(
         QWEN_32B, name="falcon-h1", state_beside_attention=True, ssm_inner_size=64, ssm_state_size=16, ssm_conv_kernel=4
     )
     layers = layers_of(both, "vllm", ranks=1, kv_type="auto")
     assert (layers[0].token_bytes, layers[0].state_bytes) == (4096, 3 * 64 * 2 + 64 * 16 * 2)
     made = grouped(layers, context=1600, in_flight=0)
-    assert (made.unit_bytes, made.units) == (64 * 65_536, 100 + 2)
+    assert (made.unit_bytes, made.units) == (64 * 65_536, 100 + 3)
     sparse = msgspec.structs.replace(DEEPSEEK, indexer_head_dim=128)
     assert layers_of(sparse, "vllm", ranks=8, kv_type="auto")[0].token_bytes == 576 * 2 + 132
+    assert layers_of(sparse, "vllm", ranks=8, kv_type="fp8")[0].token_bytes == 656 + 132
 
 
 def test_states_of_other_kinds() -> None:
@@ -171,15 +172,26 @@ def test_only_states_or_nothing_at_all() -> None:
     nothing = grouped([Layer()] * 4, context=4096, in_flight=2048)
     assert nothing.tokens(10**9) == 0
     assert math.isinf(nothing.concurrency(10**9))
-    assert split([Layer(state_bytes=1000)] * 2, context=4096, batch=2048).needed(5) == 5 * 3 * 2000
+    assert split([Layer(state_bytes=1000)] * 2, context=4096, batch=2048).needed(5) == (5 * 5 + 1) * 2000
 
 
 def test_sglang_shares_states_and_keys_nine_to_ten() -> None:
-    """A state is kept three times a request; of the memory 0.9 / 1.9 are for states."""
+    """A state is counted five times a request, and one is for padding; of the memory 0.9 / 1.9 are for states."""
     made = split([Layer(token_bytes=1000), Layer(state_bytes=9000)], context=1000, batch=512)
-    assert made.state_bytes == 27_000
-    assert made.needed(1) == max(math.ceil(1_001_000 * 1.9), math.ceil(27_000 * 1.9 / 0.9))
+    assert (made.state_bytes, made.spare_bytes) == (45_000, 9000)
+    assert made.needed(1) == max(math.ceil(1_001_000 * 1.9), math.ceil(54_000 * 1.9 / 0.9))
     assert made.concurrency(19_000_000) == pytest.approx(10, abs=0.01)
+    assert made.tokens(19_000_000) == 10_000
+
+
+def test_what_sglang_counts_of_a_hybrid_model() -> None:
+    """Qwen 3.5 35B with states of 30 x 2,146,304 B: 28 of them are 5 requests, and its log counts tokens of keys."""
+    layers = layers_of(QWEN35_35B, "sglang", ranks=1, kv_type="auto")
+    made = pool("sglang", layers, context=4096, batch=2048)
+    assert made.spare_bytes == 30 * 2_146_304
+    available = math.ceil(29 * made.spare_bytes * 1.9 / 0.9)
+    assert int(made.concurrency(available)) == 5
+    assert made.tokens(available) == int(available / 1.9) // (10 * 2048)
 
 
 def test_tensorrt_counts_32_tokens_a_page_and_tgi_single_ones() -> None:
