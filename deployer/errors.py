@@ -4,7 +4,7 @@ An error says what happened and why in one message, and the next command in `hin
 needs; it never holds a secret. The command line turns each into one clear line (or the `error` document of `--json`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class DeployerError(Exception):
@@ -117,3 +117,26 @@ class InterruptedByUserError(DeployerError):
     """Ctrl-C or SIGTERM; `exit_code` follows the signal."""
 
     kind, exit_code = "interrupted", 130
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """Up to three known words that look like `word`, best first, capitals aside; none that is much worse than the best.
+
+    `cutoff` is difflib's, 0 to 1.
+    """
+    from difflib import SequenceMatcher, get_close_matches  # only for a word that is wrong
+
+    by_folded = {item.casefold(): item for item in known}
+    close = get_close_matches(word.casefold(), by_folded, n=3, cutoff=cutoff)
+    likeness = [SequenceMatcher(None, match, word.casefold()).ratio() for match in close]
+    pairs = zip(close, likeness, strict=True)
+    return [by_folded[match] for match, ratio in pairs if ratio > likeness[0] - _MUCH_WORSE]
+
+
+_MUCH_WORSE = 0.2
+
+
+def did_you_mean(near: Iterable[str]) -> str:
+    """The end of a sentence about a word that is wrong: `; did you mean A, B or C?`, or nothing."""
+    *others, last = tuple(near) or ("",)
+    return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if last else ""

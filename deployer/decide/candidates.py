@@ -134,7 +134,16 @@ def _asked(index: int, gpus: Iterable[Gpu]) -> Gpu:
         raise BadInputError(f"--gpus {index}: this host has no GPU {index}", hint=f"GPUs of this host: {known}")
     if found.error:
         raise BadInputError(f"--gpus {index}: {label(found)} reports an error: {found.error}", hint=f"GPUs: {known}")
+    if is_slice(found) and not _mig_slices(found):
+        raise BadInputError(f"--gpus {index}: {label(found)}: {_NO_SLICES}", hint=f"GPUs: {known}")
     return found
+
+
+_NO_SLICES = (
+    "it is in MIG mode and has no slices; make some (nvidia-smi mig -lgip lists the kinds), or turn MIG off "
+    "(nvidia-smi -mig 0)"
+)
+"""NVIDIA Multi-Instance GPU User Guide: "Without creating GPU instances … CUDA workloads cannot be run on the GPU"."""
 
 
 def _willing(gpus: Sequence[Gpu]) -> tuple[list[Gpu], list[str]]:
@@ -142,6 +151,8 @@ def _willing(gpus: Sequence[Gpu]) -> tuple[list[Gpu], list[str]]:
     for gpu in gpus:
         if gpu.error:
             warnings.append(f"{label(gpu)} is left out: it reports an error: {gpu.error}")
+        elif is_slice(gpu) and not _mig_slices(gpu):
+            warnings.append(f"{label(gpu)} is left out: {_NO_SLICES}")
         elif gpu.memory_total_mib is not None and gpu.memory_total_mib < TINY_MIB:
             warnings.append(f"{label(gpu)} is left out: {gpu.memory_total_mib} MiB is too little for a model")
         else:

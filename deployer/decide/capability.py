@@ -77,3 +77,10 @@ def last_driver(gpu: Gpu, known: GpuModel | None) -> str | None:
 def _sass_runs(item: str, own: tuple[int, int]) -> bool:
     target = capability(item)
     return target == own if item.endswith("a") else target[0] == own[0] and target[1] <= own[1]
+
+
+def driver_range(floor: str, last: str | None) -> str:
+    """Drivers from `floor` to the last branch for a GPU: `570 to 580`, `580`, `580 or newer`."""
+    if last is None:
+        return f"{floor} or newer"
+    return last if numbers(floor)[:1] == numbers(last)[:1] else f"{floor} to {last}"

@@ -6,6 +6,7 @@ from deployer.decide import cautions_engine as engine
 from deployer.decide import cautions_hardware as hardware
 from deployer.decide.candidates import describe
 from deployer.decide.case import Case
+from deployer.decide.refusal import held_by_others, slices_apart
 from deployer.decide.settings import waiting
 
 SLOW_TOKENS_PER_S = 3.0
@@ -20,7 +21,9 @@ def warnings(case: Case) -> tuple[str, ...]:
 def given_up(case: Case) -> str | None:
     """What the users get less of, because it would not fit."""
     lost = case.option.sizing.offer.given_up
-    return f"to fit into memory: {'; '.join(lost)}" if lost else None
+    others = held_by_others(case.candidate)
+    free = f"; other programs hold memory of the GPUs{others}" if others else ""
+    return f"to fit into memory: {'; '.join(lost)}{free}" if lost else None
 
 
 def partial_offload(case: Case) -> str | None:
@@ -29,7 +32,8 @@ def partial_offload(case: Case) -> str | None:
     if not 0 < offloaded < layers:
         return None
     where = describe(case.candidate.devices)
-    return f"only {offloaded} of {layers} layers fit on {where}; the rest runs on the CPU, slowly"
+    apart = slices_apart(case.candidate)
+    return f"only {offloaded} of {layers} layers fit on {where}; the rest runs on the CPU, slowly{apart}"
 
 
 def fewer_slots(case: Case) -> str | None:

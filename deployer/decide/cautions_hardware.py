@@ -41,20 +41,52 @@ def gpu_unused(case: Case) -> str | None:
 def _why_unused(case: Case, usable: Sequence[Gpu]) -> str:
     """What can be repaired comes first; then that it was weighed and lost; then what keeps it away for good.
 
-    Of the chosen engine first: what keeps another engine away is no reason where the GPU was weighed with this one.
+    Of the chosen engine first: what keeps another engine away is no reason where the GPU was weighed with this one, or
+    would hold too little of it.
     """
     engine = case.candidate.engine
     if (why := _first_refused(case, _REPAIRABLE, engine.engine)) is not None:
-        return why
+        return why + _risky(case, engine.engine)
     if any(item.option.candidate.devices for item in case.considered.ranked):
         asked = ",".join(str(gpu.index) for gpu in usable)
         shares = "it reads the same memory, and " if all(gpu.unified_memory for gpu in usable) else ""
         return f"{shares}the processor is expected to do better; --gpus {asked} uses it"
+    if (why := _too_small(case) or _no_kernel(case) or _kept_out(case)) is not None:
+        return why
     instead = "" if engine.memory == "llama.cpp" and not engine.one_file else "; use llama.cpp"
     where = case.host.cpu.architecture
     on = f" on {where}" if where not in ("x86_64", "amd64", None) else ""
-    why = _first_refused(case, _REPAIRABLE) or _first_refused(case, _FOR_GOOD, engine.engine)
+    if (why := _first_refused(case, _FOR_GOOD, engine.engine)) is not None:
+        return (_first_refused(case, _REPAIRABLE) or why) + _risky(case, engine.engine)
+    why = _first_refused(case, _REPAIRABLE)
     return why or _first_refused(case, _FOR_GOOD) or f"{engine.engine} has no image for it{on}{instead}"
+
+
+def _too_small(case: Case) -> str | None:
+    """What of the chosen engine nearly fits on the GPUs."""
+    engine = case.candidate.engine.engine
+    near = [item for item in case.considered.near if item.candidate.engine.engine == engine and item.candidate.devices]
+    if not near:
+        return None
+    least = min(near, key=lambda item: item.shortage.missing_mib)
+    return f"{least.candidate.image.id} on {describe(least.candidate.devices)}: {least.reason}"
+
+
+def _no_kernel(case: Case) -> str | None:
+    """The chosen engine runs this form of the model on the processor, and not on this GPU."""
+    engine, form = case.candidate.engine.engine, case.candidate.variant.quantization
+    found = (item for item in case.considered.rejected if (item.engine, item.quantization) == (engine, form))
+    first = next((item for item in found if item.rule == "quantization-support"), None)
+    return f"{first.image}: {first.reason}" if first is not None else None
+
+
+def _kept_out(case: Case) -> str | None:
+    """No container engine can start the images for GPUs of the chosen engine, or something else was asked for."""
+    engine = case.candidate.engine
+    images = {image.id for image in engine.images if image.accelerator != "cpu"}
+    found = (item for item in case.considered.rejected if item.engine == engine.engine and item.image in images)
+    first = next((item for item in found if item.rule in ("runtime", "forced")), None)
+    return f"{first.image}: {first.reason}" if first is not None else None
 
 
 def _first_refused(case: Case, rules: tuple[str, ...], engine: str | None = None) -> str | None:
@@ -96,7 +128,7 @@ def held_back(case: Case) -> str | None:
     if not newer:
         return None
     return (
-        f"{label(oldest[0])} holds the driver of the whole host at {oldest[1]}; without it, "
+        f"{label(oldest[0])} holds the driver of the whole host at {oldest[1]} at most; without it, "
         f"{', '.join(dict.fromkeys(short_name(gpu) for gpu in newer))} could have a newer one"
     )
 
@@ -128,9 +160,10 @@ def last_branch(case: Case) -> str | None:
         branch = last_driver(device.gpu, device.known)
         if branch is not None and not is_tegra(device.gpu, case.host):
             kind = f" ({device.gpu.architecture.title()})" if device.gpu.architecture else ""
+            stay = f"stay on {branch}, " if numbers(driver_of(case.host) or branch)[:1] == numbers(branch) else ""
             return (
-                f"{short_name(device.gpu)}{kind}: NVIDIA driver {branch} is the last branch that supports it; stay on "
-                f"{branch}, do not go to {int(branch) + 10}"
+                f"{short_name(device.gpu)}{kind}: NVIDIA driver {branch} is the last branch that supports it; "
+                f"{stay}do not go to {int(branch) + 10}"
             )
     return None
 
@@ -162,8 +195,16 @@ def newer_driver(case: Case) -> str | None:
         return None
     return (
         f"with a newer driver {found.engine} could be weighed too, which is made for {users} users and more: "
-        f"{found.image}: {found.reason}"
+        f"{found.image}: {found.reason}{_risky(case, found.engine)}"
     )
+
+
+def _risky(case: Case, engine: str) -> str:
+    """An older image of the engine would do with this driver, but for its known vulnerabilities."""
+    held = next((item for item in case.considered.rejected if (item.engine, item.rule) == (engine, "security")), None)
+    if held is None:
+        return ""
+    return f", or {engine} {held.image}, which would run here but has known vulnerabilities (--explain names them)"
 
 
 def virtual_gpu(case: Case) -> str | None:

@@ -77,7 +77,7 @@ _LATE = ("mig", "split", "tensor-parallel", "quantization-support")
 def _how_fixable(item: Rejection) -> int:
     if item.rule in _FIXABLE:
         return _FIXABLE.index(item.rule)
-    return len(_FIXABLE) + (item.rule in _CHOSEN)
+    return len(_FIXABLE) + (item.rule in _CHOSEN) + (item.rule == "forced")
 
 
 _FIXABLE = (

@@ -21,7 +21,7 @@ from deployer.decide.purpose import embeds_by_itself, settled
 from deployer.decide.reasons import reasons
 from deployer.decide.score import Option
 from deployer.decide.source import plan_image
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, did_you_mean, nearest
 from deployer.types import (
     Gpu,
     HostFacts,
@@ -123,11 +123,8 @@ def check_request(request: Request, model: ModelSpec, knowledge: Knowledge) -> N
 def _known(flag: str, value: str | None, valid: Sequence[str]) -> None:
     if value is None or value.casefold() in {item.casefold() for item in valid}:
         return
-    import difflib  # only for a word that is wrong
-
-    nearest = difflib.get_close_matches(value, valid, n=1, cutoff=0.4)
     raise BadInputError(
-        f"--{flag} {value}: not known here" + (f"; did you mean {nearest[0]}?" if nearest else ""),
+        f"--{flag} {value}: not known here{did_you_mean(nearest(value, valid))}",
         hint=f"one of: {', '.join(dict.fromkeys(valid)) or 'none'}",
     )
 

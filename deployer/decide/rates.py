@@ -16,6 +16,7 @@ was measured (Q4 models of 7 and 8 thousand million parameters, llama-bench):
 """
 
 import functools
+import re
 from typing import NamedTuple
 
 import msgspec
@@ -72,6 +73,7 @@ _KINDS = {
     "cdna4": _Kind(0.4, 30, ALLOWANCE, ALLOWANCE),
     "alchemist": _Kind(0.35, 40, ALLOWANCE, ALLOWANCE),
     "battlemage": _Kind(0.68, 78),  # [5]
+    "few execution units": _Kind(0.5, 4, ALLOWANCE, ALLOWANCE),  # llama.cpp docs/backend/SYCL.md, and our allowance
 }
 _UNKNOWN = _Kind(0.5, 30, ALLOWANCE, ALLOWANCE)
 _HBM = ("6.0", "8.0", "10.0", "10.3")
@@ -166,9 +168,16 @@ def cpu_rate(host: HostFacts, cores: int, *, paged: bool = False) -> Rate:
     return Rate(reads * 1e9, cores * each, ALLOWANCE, ALLOWANCE, f"main memory assumed to give {reads:.0f} GB/s")
 
 
+_FEW_UNITS = re.compile(r"\b(?:U?HD Graphics|Iris (?:Plus|Pro))\b", re.IGNORECASE)
+"""Names of Intel's graphics with less than 80 execution units, which are "too slow for practical use" (llama.cpp b11434
+docs/backend/SYCL.md)."""
+
+
 def _name(device: Device) -> str:
     """The generation, and which of its two kinds of chips where they differ."""
     architecture = device.known.architecture if device.known is not None else ""
+    if device.known is None and _FEW_UNITS.search(device.gpu.name or ""):
+        return "few execution units"
     if architecture == "turing" and not has_tensor_cores(device):
         return "turing without tensor cores"
     return f"{architecture} HBM" if device.gpu.compute_capability in _HBM else architecture

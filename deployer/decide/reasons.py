@@ -35,10 +35,25 @@ def _image(option: Option, considered: Considered, host: HostFacts) -> str:
     }
     refused -= {image.id, ANY_IMAGE}
     others = f"; {len(refused)} other images were refused" if len(refused) > 1 else ""
-    why = [_meeting(option, host)]
+    why = [_meeting(option, host) + _not_the_makers_own(option, considered)]
     if option.source.entry is not None:
         why.append(f"verified on this host on {option.source.entry.verified_at[:10]}")
     return f"{candidate.engine.engine} {image.version}, {image.id}: {'; '.join(why)}{others}"
+
+
+def _not_the_makers_own(option: Option, considered: Considered) -> str:
+    """Why a GPU is driven by Vulkan instead of CUDA or ROCm; of a driver that is too old tells `older_driver`."""
+    candidate = option.candidate
+    if candidate.image.accelerator != "vulkan" or not candidate.devices:
+        return ""
+    maker = {"amd": "rocm", "nvidia": "cuda"}.get(candidate.devices[0].gpu.vendor or "")
+    own = {image.id for image in candidate.engine.images if image.accelerator == maker}
+    refused = (item for item in considered.rejected if item.engine == candidate.engine.engine and item.image in own)
+    found = next((item for item in refused if item.rule in ("gfx", "vgpu", "container-gpu-injection")), None)
+    if found is None:
+        return ""
+    targets = ", ".join(dict.fromkeys(item.gpu.gfx for item in candidate.devices if item.gpu.gfx))
+    return f"; {found.image}: " + (f"no code for {targets}" if found.rule == "gfx" else found.reason)
 
 
 def _meeting(option: Option, host: HostFacts) -> str:
@@ -160,8 +175,8 @@ def _fraction(option: Option) -> str:
     if part is None:
         return ""
     pool, tokens = option.sizing.memory.devices[0].kv_cache_mib, option.sizing.memory.kv_cache_tokens
-    held = "conversations" if tokens is None else f"{tokens} tokens of conversations"
-    return f", {part:.0%} of its memory for the engine, of which {pool} MiB keep {held}"
+    keeps = "" if tokens is None else f", of which {pool} MiB keep {tokens} tokens of conversations"
+    return f", {part:.0%} of its memory for the engine{keeps}"
 
 
 def _users(option: Option, request: Request) -> str:

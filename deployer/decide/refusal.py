@@ -31,7 +31,7 @@ def shortage_sentence(candidate: Candidate, shortage: Shortage, request: Request
         f"{device.margin_mib} MiB of margin in {where} (weights {device.weights_mib}, KV cache {device.kv_cache_mib}, "
         f"compute {device.compute_mib}, overhead {device.overhead_mib}); {device.available_mib} MiB are free; "
         f"{shortage.missing_mib} MiB are missing: {kept}a smaller quantization or model, or free memory"
-        f"{_holders(candidate)}{_slices(candidate)}"
+        f"{held_by_others(candidate)}{slices_apart(candidate)}"
     )
 
 
@@ -48,15 +48,15 @@ def disk_sentence(variant: ModelVariant, total_bytes: int, host: HostFacts) -> s
     )
 
 
-def _slices(candidate: Candidate) -> str:
-    """A slice of a GPU is small because somebody cut it."""
+def slices_apart(candidate: Candidate) -> str:
+    """The way out where a slice of a GPU is too small, because somebody cut it; empty for whole GPUs."""
     if not any(is_slice(device.gpu) for device in candidate.devices):
         return ""
     return "; MIG slices cannot be joined: take a larger one, or turn MIG off (nvidia-smi -mig 0)"
 
 
-def _holders(candidate: Candidate) -> str:
-    """Who holds GPU memory, for the way out."""
+def held_by_others(candidate: Candidate) -> str:
+    """Who holds GPU memory, in brackets, for the way out; empty where nobody was told."""
     held = [
         f"{process.name or 'process'} {process.pid}: {process.memory_mib} MiB"
         for device in candidate.devices

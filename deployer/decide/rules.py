@@ -16,6 +16,7 @@ from deployer.decide import (
     rules_kv,
     rules_quantization,
     rules_split,
+    rules_vulkan,
 )
 from deployer.decide.candidates import Candidate
 from deployer.types import HostFacts, ModelSpec, Request
@@ -69,8 +70,9 @@ DEVICE_RULES = (
     Rule("last-driver", rules_device.last_driver),
     Rule("jetson", rules_jetson.jetson),
     Rule("compute-capability", rules_device.compute_capability),
-    Rule("compute-capability", rules_device.vulkan_capability),
-    Rule("driver", rules_device.vulkan_driver),
+    Rule("compute-capability", rules_vulkan.vulkan_capability),
+    Rule("gfx", rules_vulkan.vulkan_gfx),
+    Rule("driver", rules_vulkan.vulkan_driver),
     Rule("vgpu", rules_device.vgpu_profile),
     Rule("gfx", rules_device.gfx),
     Rule("container-gpu-injection", rules_container.amd_device_files),

@@ -6,6 +6,7 @@ configuration file and no cgroup rules (NVIDIA Container Toolkit, install guide;
 
 from deployer.decide.candidates import Candidate
 from deployer.decide.host import is_tegra, short_name
+from deployer.decide.rules_vulkan import NO_GRAPHICS
 from deployer.types import ContainerFacts, HostFacts, ModelSpec, Request
 
 _INSTALL = "install the package nvidia-container-toolkit, then: "
@@ -98,7 +99,9 @@ def amd_device_files(candidate: Candidate, host: HostFacts, model: ModelSpec, re
     if candidate.image.accelerator != "rocm":
         return None
     if host.amd is not None and host.amd.error is not None:
-        return f"ROCm cannot work here: {host.amd.error.rstrip('.')}; a Vulkan image may (llama.cpp server-vulkan)"
+        vulkan = all(device.gpu.gfx not in NO_GRAPHICS for device in candidate.devices)
+        way_out = "; a Vulkan image may (llama.cpp server-vulkan)" if vulkan else ""
+        return f"ROCm cannot work here: {host.amd.error.rstrip('.')}{way_out}"
     if not host.os.wsl:
         return None
     names = ", ".join(dict.fromkeys(short_name(device.gpu) for device in candidate.devices))

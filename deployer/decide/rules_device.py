@@ -1,10 +1,11 @@
 """Rules about GPUs: vendor, compiled code, driver and its last branch."""
 
 from deployer.decide.candidates import Candidate, Device
-from deployer.decide.capability import Code, code_for, driver_floor, driver_of
+from deployer.decide.capability import Code, code_for, driver_floor, driver_of, driver_range
 from deployer.decide.capability import last_driver as last_branch
 from deployer.decide.host import short_name, vgpu_kind
 from deployer.decide.rules_image import has_holes
+from deployer.decide.rules_vulkan import NO_GRAPHICS, VULKAN_LEAST, with_code
 from deployer.decide.version import at_least, capability, newer_branch, numbers
 from deployer.types import Accelerator, Gpu, HostFacts, ImageProfile, ModelSpec, Request
 
@@ -85,42 +86,9 @@ def compute_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, 
         f"{short_name(device.gpu)} is compute capability {device.gpu.compute_capability}" for device in without
     )
     first = min(without, key=lambda device: capability(device.gpu.compute_capability or ""))
-    return f"{', '.join(named)}; this image has {_what_it_has(image, first.gpu)}; {way_out(candidate, first, host)}"
-
-
-def vulkan_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
-    """An NVIDIA GPU before Maxwell, for which no driver with all that Vulkan code needs is known to work."""
-    if candidate.image.accelerator != "vulkan":
-        return None
-    for device in candidate.devices:
-        own, last = device.gpu.compute_capability, last_branch(device.gpu, device.known)
-        if device.gpu.vendor == "nvidia" and own is not None and capability(own) < _VULKAN_LEAST:
-            until = f" (its last driver is {last})" if last else ""
-            return (
-                f"{short_name(device.gpu)} is compute capability {own}{until}; Vulkan is used from 5.0 (Maxwell) on; "
-                "use the CPU"
-            )
-    return None
-
-
-_VULKAN_LEAST = (5, 0)
-
-
-def vulkan_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
-    """NVIDIA's driver is too old for Vulkan 1.2, which llama.cpp needs ("ggml_vulkan: Error: Vulkan 1.2 required.")."""
-    now = driver_of(host)
-    ours = [device for device in candidate.devices if device.gpu.vendor == "nvidia"]
-    if candidate.image.accelerator != "vulkan" or now is None or not ours or at_least(now, VULKAN_DRIVER):
-        return None
-    last = last_branch(ours[0].gpu, ours[0].known)
     return (
-        f"{candidate.image.id} needs Vulkan 1.2, which NVIDIA drivers have from {VULKAN_DRIVER} on, and this host has "
-        f"{now}; update the driver to {_range(VULKAN_DRIVER, last)}, or use the CPU"
+        f"{', '.join(named)}; this image has {_what_it_has(image, first.gpu)}; {way_out(candidate, first, host, model)}"
     )
-
-
-VULKAN_DRIVER = "450"
-"""The first production branch with Vulkan 1.2 (NVIDIA's release notes of R450)."""
 
 
 def vgpu_profile(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -149,7 +117,7 @@ def broken_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, reque
 
 def ptx_driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
     """The GPU would run PTX, which only the toolkit's own driver or a newer one can compile."""
-    return _driver_below(candidate, host, "ptx")
+    return _driver_below(candidate, host, model, "ptx")
 
 
 def driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -159,7 +127,7 @@ def driver(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Req
         return (
             f"the NVIDIA driver does not answer: {host.nvidia.error}; repair it first (nvidia-smi shows the same error)"
         )
-    return _driver_below(candidate, host, "sass")
+    return _driver_below(candidate, host, model, "sass")
 
 
 def gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Request) -> str | None:
@@ -169,15 +137,21 @@ def gfx(candidate: Candidate, host: HostFacts, model: ModelSpec, request: Reques
         return None
     for device in candidate.devices:
         if device.gpu.gfx is not None and device.gpu.gfx not in image.gfx:
-            fits = (item for item in candidate.engine.images if device.gpu.gfx in item.gfx)
-            vulkan = (item for item in candidate.engine.images if item.accelerator == "vulkan")
-            other = next((item.id for item in (*fits, *vulkan)), None)
-            use = f"use {other}" if other else "use llama.cpp"
-            return f"{short_name(device.gpu)} is {device.gpu.gfx}; this image is for {', '.join(image.gfx)}; {use}"
+            has, use = ", ".join(image.gfx), _instead(candidate, device.gpu)
+            return f"{short_name(device.gpu)} is {device.gpu.gfx}; this image is for {has}; use {use}"
     return None
 
 
-def way_out(candidate: Candidate, device: Device, host: HostFacts) -> str:
+def _instead(candidate: Candidate, gpu: Gpu) -> str:
+    """What serves this AMD target: another image of the engine, else Vulkan where the chip has it, else who may."""
+    if (own := with_code(candidate, gpu)) is not None:
+        return own
+    if gpu.gfx in NO_GRAPHICS:
+        return "another engine" if "gguf" in candidate.engine.formats else "llama.cpp"
+    return next((item.id for item in candidate.engine.images if item.accelerator == "vulkan"), "llama.cpp")
+
+
+def way_out(candidate: Candidate, device: Device, host: HostFacts, model: ModelSpec) -> str:
     """What to do for this GPU instead: another CUDA image that has code for it, with the drivers that suit."""
     now = driver_of(host)
     last = last_branch(device.gpu, device.known)
@@ -193,12 +167,13 @@ def way_out(candidate: Candidate, device: Device, host: HostFacts) -> str:
             continue
         if floor is None or (now is not None and at_least(now, floor)):
             return f"use {image.id}" + (f", which runs with this host's driver {now}" if now else "")
-        found.append(f"use {image.id} with driver {_range(floor, last)}")
+        found.append(f"use {image.id} with driver {driver_range(floor, last)}")
     if found:
         return found[0]
     if "gguf" not in candidate.engine.formats:
-        return "use llama.cpp"
-    too_old = capability(device.gpu.compute_capability or "99") < _VULKAN_LEAST
+        no_form = all(variant.format != "gguf" for variant in model.variants)
+        return "use a GGUF file of the model with llama.cpp" if no_form else "use llama.cpp"
+    too_old = capability(device.gpu.compute_capability or "99") < VULKAN_LEAST
     others = ("cpu",) if too_old else ("vulkan", "cpu")
     other = next((item.id for item in candidate.engine.images if item.accelerator in others), None)
     return f"use {other}" if other else "no image of this engine has code for it"
@@ -219,7 +194,7 @@ def unknown_capability(candidate: Candidate, host: HostFacts, model: ModelSpec, 
     )
 
 
-def _driver_below(candidate: Candidate, host: HostFacts, kind: Code) -> str | None:
+def _driver_below(candidate: Candidate, host: HostFacts, model: ModelSpec, kind: Code) -> str | None:
     """Every GPU needs the floor of machine code; of a GPU whose capability is unknown, no more is asked here."""
     image, now = candidate.image, driver_of(host)
     if image.accelerator != "cuda" or now is None:
@@ -229,11 +204,11 @@ def _driver_below(candidate: Candidate, host: HostFacts, kind: Code) -> str | No
         code = code_for(image, device.gpu) if known else "sass"
         floor = driver_floor(image, kind)
         if code == kind and floor is not None and not at_least(now, floor):
-            return _too_old(candidate, device, host, kind=kind, floor=floor)
+            return _too_old(candidate, device, host, model, kind=kind, floor=floor)
     return None
 
 
-def _too_old(candidate: Candidate, device: Device, host: HostFacts, *, kind: Code, floor: str) -> str:
+def _too_old(candidate: Candidate, device: Device, host: HostFacts, model: ModelSpec, *, kind: Code, floor: str) -> str:
     last = last_branch(device.gpu, device.known)
     now = driver_of(host)
     code = (
@@ -244,10 +219,10 @@ def _too_old(candidate: Candidate, device: Device, host: HostFacts, *, kind: Cod
     if last is not None and numbers(floor)[:1] > numbers(last)[:1]:
         update = f"no driver for it is that new ({last} is its last)"
     else:
-        update = f"update the driver to {_range(floor, last)}"
+        update = f"update the driver to {driver_range(floor, last)}"
     return (
         f"{code} needs driver {floor} or newer, and this host has {now}; "
-        f"{update}{holds_back(host, device, floor)}, or {way_out(candidate, device, host)}"
+        f"{update}{holds_back(host, device, floor)}, or {way_out(candidate, device, host, model)}"
     )
 
 
@@ -259,12 +234,6 @@ def holds_back(host: HostFacts, device: Device, floor: str) -> str:
         if branch is not None and branch != own and numbers(branch)[:1] < numbers(floor)[:1]:
             return f" (first take out GPU {gpu.index}, {short_name(gpu)}, whose last driver is {branch})"
     return ""
-
-
-def _range(floor: str, last: str | None) -> str:
-    if last is None:
-        return f"{floor} or newer"
-    return last if numbers(floor)[:1] == numbers(last)[:1] else f"{floor} to {last}"
 
 
 def _named(device: Device) -> str:

@@ -91,7 +91,15 @@ def model_format(candidate: Candidate, host: HostFacts, model: ModelSpec, reques
     engine, files = candidate.engine, candidate.variant.files
     if candidate.variant.format in engine.formats:
         return _in_parts(engine.engine, files) if engine.one_file and len(files) > 1 else None
-    return f"{engine.engine} reads {', '.join(engine.formats)}, not {candidate.variant.format}"
+    way_out = _read_forms(candidate, model) if request.quantization is not None else ""
+    return f"{engine.engine} reads {', '.join(engine.formats)}, not {candidate.variant.format}{way_out}"
+
+
+def _read_forms(candidate: Candidate, model: ModelSpec) -> str:
+    """What to ask for instead of a form that the engine does not read."""
+    forms = [item.quantization for item in model.variants if item.format in candidate.engine.formats]
+    read = f"--quant {forms[0]}, or " if forms else ""
+    return f"; use {read}another engine"
 
 
 def _in_parts(engine: str, files: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from deployer.facts.docker_socket import Reply, get_info
 from deployer.facts.text import read_text
 from deployer.types import CdiSpec, ContainerFacts
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?:[-+~.][0-9A-Za-z.+~-]+)?")
 _PROGRAMS = {
     "compose": ("docker", "compose", "version", "--short"),

@@ -16,7 +16,13 @@ from deployer.types import Gpu
 _MIB = 1024 * 1024
 _DRIVERS = ("i915", "xe")
 _INTEGRATED_SLOT = "0000:00:02.0"
-_ARCHITECTURES = {"56a": "alchemist", "56b": "alchemist", "e20": "battlemage", "e21": "battlemage"}
+_ARCHITECTURES = {
+    "56a": "alchemist",
+    "56b": "alchemist",
+    "e20": "battlemage",
+    "e21": "battlemage",
+    "e22": "battlemage",
+}
 _MEMORY = ("tile*/physical_vram_size_bytes", "drm/card*/lmem_total_bytes")
 
 

@@ -53,6 +53,9 @@ _INTEL = {
     "7d55": "Arc Graphics",
     "a780": "UHD Graphics 770",
     "e20b": "Arc B580",
+    "e211": "Arc Pro B60",
+    "e222": "Arc Pro B65",
+    "e223": "Arc Pro B70",
 }
 _AMDGPU_IDS = "usr/share/libdrm/amdgpu.ids"
 _PCI_IDS = ("usr/share/hwdata/pci.ids", "usr/share/misc/pci.ids")

@@ -3,7 +3,7 @@
 import pytest
 
 from deployer.decide.host import by_name, lookup
-from deployer.errors import NoFitError
+from deployer.errors import BadInputError, NoFitError
 from deployer.facts import pci_names
 from deployer.types import AmdFacts, Gpu, HostFacts, MemoryFacts, NvidiaFacts, OsFacts, Plan
 from tests.unit.decide.hosts import DOCKER, every_form, gpu, host, knowledge, model, plan, sample
@@ -156,7 +156,7 @@ def test_an_engine_that_was_asked_for_says_when_it_runs_on_the_processor() -> No
     assert found.image.accelerator == "cpu"
     assert found.warnings[0].startswith(
         "no GPU is used (Tesla P40); vllm was asked for, and runs on the processor: cuda13: Tesla P40 is compute "
-        "capability 6.1; this image has no code below 7.5; use llama.cpp"
+        "capability 6.1; this image has no code below 7.5; use a GGUF file of the model with llama.cpp"
     )
     assert warned(found, "free memory of this host is unknown: whether AWQ")
 
@@ -277,6 +277,9 @@ def test_nobody_is_sent_to_an_image_that_is_refused_too() -> None:
     assert kepler.warnings[0].endswith("this image has no code below 5.0; use server")
     with pytest.raises(NoFitError) as caught:
         plan(host(RTX, driver="550.90.07"), only(BF16), engine="sglang")
+    assert "update the driver to 580 or newer, or use a GGUF file of the model with llama.cpp" in caught.value.message
+    with pytest.raises(NoFitError) as caught:
+        plan(host(RTX, driver="550.90.07"), every_form("qwen2.5-7b-instruct"), engine="sglang")
     assert "update the driver to 580 or newer, or use llama.cpp" in caught.value.message
 
 
@@ -286,3 +289,38 @@ def test_like_cards_share_a_sentence() -> None:
     assert any(text.startswith("GPUs 0, 1, 2 and 4 (Tesla P40): compute capability 6.1 and 23040 MiB") for text in said)
     row = plan(replace(host(), gpus=tuple(bare[:3]), nvidia=NvidiaFacts(driver="580.95.05"))).warnings
     assert any(text.startswith("GPUs 0 to 2 (Tesla P40): free memory not reported") for text in row)
+
+
+def test_a_card_in_mig_mode_without_slices_is_no_card() -> None:
+    bare = host(gpu(0, "A100-SXM4-80GB", "8.0", 81920, mig={"enabled": True, "devices": []}))
+    assert warned(plan(bare), "GPU 0 (A100-SXM4-80GB) is left out: it is in MIG mode and has no slices")
+    with pytest.raises(BadInputError, match=r"in MIG mode and has no slices.*nvidia-smi -mig 0"):
+        plan(bare, gpus=(0,))
+
+
+@pytest.mark.parametrize(
+    ("target", "engine", "instead"),
+    [
+        ("gfx950", "llama.cpp", "another engine"),
+        ("gfx908", "vllm", "llama.cpp"),
+        ("gfx803", "llama.cpp", "server-vulkan"),
+    ],
+)
+def test_an_amd_chip_is_sent_only_to_what_can_drive_it(target: str, engine: str, instead: str) -> None:
+    found = plan(replace(host(), gpus=(replace(RADEON, gfx=target),)), every_form("qwen2.5-7b-instruct"))
+    said = [item.reason for item in found.rejected if item.engine == engine and item.rule == "gfx"]
+    assert said[0].endswith(f"use {instead}")
+
+
+@pytest.mark.parametrize(
+    ("driver", "advice"), [("580.95.05", "; stay on 580, do not go to 590"), ("575.57.08", "; do not go to 590")]
+)
+def test_nobody_is_told_to_stay_where_they_are_not(driver: str, advice: str) -> None:
+    said = [text for text in plan(host(P40, driver=driver)).warnings if "last branch" in text]
+    assert said[0].endswith(f"580 is the last branch that supports it{advice}")
+
+
+def test_a_card_that_was_ruled_out_by_the_question_says_so() -> None:
+    where = replace(host(RTX), programs={"llama-server": "1"})
+    assert warned(plan(where, runtime="process"), "server-cuda: runtime process was asked for")
+    assert warned(plan(where, image="server"), "leave out --image to allow server-cuda")

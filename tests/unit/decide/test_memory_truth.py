@@ -1,6 +1,5 @@
 """The estimate against what the real llama-server allocated for synthetic models of real architectures."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -165,17 +164,15 @@ def program(tmp_path: Path) -> Path:
     lines = "\n".join(
         f"echo '{line}'" for line in (*LOG.strip().splitlines(), f"cmn init: {load.LOADED}, n_threads = 2")
     )
-    path.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\n{lines}\nexec sleep 60\n")
+    path.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\n{lines}\nexec sleep 600\n")
     path.chmod(0o755)
     return path
 
 
 def test_a_server_of_this_machine_is_ended_when_it_has_its_buffers(program: Path, tmp_path: Path) -> None:
-    begin = time.monotonic()
     with load.on_host(program) as start:
         seen = load.load(start, tmp_path / "model.gguf", FULL[0].flags())
     assert seen.kv_mib == 87.0
-    assert time.monotonic() - begin < 20
     pid = int((tmp_path / "pid").read_text())
     assert not Path(f"/proc/{pid}").exists()
 

@@ -158,6 +158,7 @@ TABLE: dict[str, Row] = {
     ),
     "vulkan_capability": Row(host(gpu(0, "Tesla K80", "3.7", 12000), driver="470.1"), known=knowing(VULKAN)),
     "vulkan_driver": Row(host(P40, driver="390.157"), known=knowing(VULKAN)),
+    "vulkan_gfx": Row(replace(host(), gpus=(replace(RADEON, gfx="gfx942"),)), known=knowing(VULKAN)),
     "vgpu_profile": Row(host(gpu(0, "GRID P40-8B", "6.1", 8192)), known=knowing(CUDA)),
     "gfx": Row(
         replace(host(), gpus=(replace(RADEON, gfx="gfx906"),)),

@@ -1,6 +1,7 @@
 """The second stage: named parts with reasons, and an order that never depends on chance."""
 
-import time
+import sys
+from collections import Counter
 
 import msgspec
 import pytest
@@ -72,17 +73,22 @@ def test_an_unknown_bandwidth_is_no_guess() -> None:
     assert "unknown" in found.speed.basis
 
 
-def test_thousands_of_candidates_take_no_time() -> None:
+def test_thousands_of_candidates_take_little_work_each() -> None:
+    """Counted in calls (about 250 each), which no slow machine changes: at 2,000 candidates 250 calls are 0.1 s."""
     kinds = [P40] * 4 + [("Tesla V100", "7.0", 32768)] * 2 + [("GeForce RTX 3090", "8.6", 24576)] * 2
     cards = [gpu(index, name, capability, total) for index, (name, capability, total) in enumerate(kinds)]
     where, _ = complete(host(*cards, ram_mib=256000), knowledge().gpus)
     engines = tuple(replace(knowledge().engines[0], engine=f"engine{index}") for index in range(10))
     many = replace(knowledge(), engines=engines)
     request = Request(model="qwen2.5-7b-instruct", users=8)
-    start = time.perf_counter()
-    found = consider(request, where, model("qwen2.5-7b-instruct"), many, verified=(), unavailable={})
+    wanted, events, before = model("qwen2.5-7b-instruct"), Counter[str](), sys.getprofile()
+    sys.setprofile(lambda _frame, event, _arg: events.update((event,)))
+    try:
+        found = consider(request, where, wanted, many, verified=(), unavailable={})
+    finally:
+        sys.setprofile(before)
     assert len(found.ranked) > 1000
-    assert time.perf_counter() - start < 1.0
+    assert 0 < events["call"] + events["c_call"] < 1000 * len(found.ranked)
 
 
 def test_an_unknown_estimator_is_a_broken_profile() -> None:
