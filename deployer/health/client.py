@@ -171,6 +171,7 @@ class Client:
         total_s = min(timeout_s or self._timeout_s, self.left_s)
         if total_s <= 0:
             raise ProtocolError(f"there was no time left to ask {path}", timed_out=True, waited_s=0)
+        deadline = time.monotonic() + total_s
         headers = {"Connection": "close", "Accept-Encoding": "identity"}
         headers |= {"Authorization": f"Bearer {key}"} if key else {}
         headers |= {"Content-Type": "application/json"} if isinstance(body, bytes) else {}
@@ -188,7 +189,7 @@ class Client:
                     allow_redirects=False,
                 ) as response,
             ):
-                yield response, bounded(response, time.monotonic() + total_s)
+                yield response, bounded(response, deadline)
         except requests.Timeout as error:
             said = f"{path} did not answer within {total_s:.3g} s"
             raise ProtocolError(said, timed_out=True, waited_s=total_s) from error

@@ -142,7 +142,7 @@ class _Passage:
         try:
             steps()
         except StartError as error:
-            self._watched.fallen(_SETTLE_S)
+            self._watched.settled(_SETTLE_S)
             raise self._failed("setup", error.message, hint=error.hint) from error
         self._pass("setup", "the model is taken in", time.monotonic() - began)
 
@@ -207,7 +207,7 @@ class _Passage:
             client = Client(server_url(self._plan) + self._below, self._key, timeout_s=timeout_s)
             return probe.run(client, self._prompt_speed)
         except ProtocolError as error:
-            self._watched.fallen(_SETTLE_S if error.refused else 0.0)
+            self._watched.settled(_SETTLE_S if error.refused else 0.0)
             why = held_back(self._before, self._look()) if error.timed_out else None
             said = f"{error.message}; {why}" if why else error.message
             raise self._failed(probe.name, said, hint=_LIMITED if why else "") from error

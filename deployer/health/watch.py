@@ -45,6 +45,10 @@ class Watch:
         """Tell whether the server has fallen; waits up to `within_s` for that."""
         return self._fallen.wait(within_s)
 
+    def settled(self, within_s: float) -> bool:
+        """Wait as `fallen` does, and look once more: on a busy machine the last look may be older than the fall."""
+        return self.fallen(within_s) or self.look_now()
+
     def ready(self) -> None:
         """From now on what the server writes is no cause."""
         self._last_words = None

@@ -95,7 +95,7 @@ def show(
     With `is_alive` it goes on with what is appended, across rotation, until the server has ended.
     """
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(older.open("rb")) for older in _oldest_first(path)]
+        files = _oldest_first(path, stack)
         if not files:
             return
         texts = (text for stamp, text in _stored(files) if since is None or stamp >= since)
@@ -106,23 +106,23 @@ def show(
 
 
 def _follow(path: Path, current: BinaryIO, on_line: Callable[[str], None], is_alive: Callable[[], bool]) -> None:
-    opened: BinaryIO | None = None
-    try:
+    rest = b""
+    with contextlib.ExitStack() as stack:
         while True:
-            ended = not is_alive()
-            for line in current:
-                on_line(_parsed(line.rstrip(b"\n"))[1])
-            if _replaced(path, current):
-                if opened is not None:
-                    opened.close()
-                current = opened = path.open("rb")
+            ended, full = not is_alive(), _replaced(path, current)  # before reading: nothing comes to it afterwards
+            for piece in current:
+                rest += piece
+                if rest.endswith(b"\n"):  # else it is still being written
+                    on_line(_parsed(rest.rstrip(b"\n"))[1])
+                    rest = b""
+            if full:
+                later = _next(path, current)
+                stack.close()
+                current = stack.enter_context(later)
             elif ended:
                 return
             else:
                 time.sleep(_POLL_S)
-    finally:
-        if opened is not None:
-            opened.close()
 
 
 def _replaced(path: Path, current: BinaryIO) -> bool:
@@ -132,9 +132,28 @@ def _replaced(path: Path, current: BinaryIO) -> bool:
         return False
 
 
-def _oldest_first(path: Path) -> list[Path]:
-    names = [rotated(path, number) for number in range(KEEP - 1, -1, -1)]
-    return [name for name in names if name.exists()]
+def _next(path: Path, current: BinaryIO) -> BinaryIO:
+    """The file that was begun when this one was put aside; where this one is gone already, the oldest that is left."""
+    with contextlib.ExitStack() as stack:
+        files = _oldest_first(path, stack)
+        places = [place for place, file in enumerate(files) if _same(file, current)]
+        found = files[places[0] + 1 if places else 0]
+        return os.fdopen(os.dup(found.fileno()), "rb")
+
+
+def _oldest_first(path: Path, stack: contextlib.ExitStack) -> list[BinaryIO]:
+    """All files of the log, opened. The newest is opened first: one that is put aside meanwhile is seen twice."""
+    found: list[BinaryIO] = []
+    for number in range(KEEP):
+        with contextlib.suppress(FileNotFoundError):
+            file = stack.enter_context(rotated(path, number).open("rb"))
+            if not any(_same(file, other) for other in found):
+                found.insert(0, file)
+    return found
+
+
+def _same(one: BinaryIO, other: BinaryIO) -> bool:
+    return os.path.sameopenfile(one.fileno(), other.fileno())
 
 
 def _stored(files: Iterable[BinaryIO]) -> Iterator[tuple[datetime, str]]:

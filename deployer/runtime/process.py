@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from deployer.types import Plan, ServerState
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 15.0
+_NOTED_WITHIN_S = 2.0
+_LOOK_AGAIN_S = 0.02
 
 
 class ProcessRuntime:
@@ -64,13 +67,13 @@ class ProcessRuntime:
 
     def state(self, name: str) -> ServerState:
         """Return the state as the kernel and the record show it; `missing` without a record."""
-        record = read_record(self._folder(name))
+        record = _settled(self._folder(name))
         return _state(record) if record else ServerState(name=name, runtime="process", status="missing")
 
     def states(self) -> tuple[ServerState, ...]:
         """Return every recorded deployment, sorted by name."""
         folders = sorted(self._home.deployments.glob(f"*/process/{RECORD_FILE}"))
-        records = (read_record(path.parent) for path in folders)
+        records = (_settled(path.parent) for path in folders)
         return tuple(_state(record) for record in records if record)
 
     def execute(self, name: str, argv: Sequence[str], on_line: OnLine, timeout_s: float) -> Completed:
@@ -91,6 +94,23 @@ class ProcessRuntime:
 
     def _folder(self, name: str) -> Path:
         return self._home.deployments / checked_name(name) / "process"
+
+
+def _settled(folder: Path) -> ProcessRecord | None:
+    """The record, where an end that the kernel shows already has been written down too.
+
+    A supervisor that is gone wrote its last word before it went, and one whose server has just ended is about to.
+    """
+    deadline = time.monotonic() + _NOTED_WITHIN_S
+    while True:
+        record = read_record(folder)
+        if record is None or (record.status == "exited" and record.server is None):
+            return record
+        if not alive(record.supervisor):
+            return read_record(folder)
+        if record.server is None or alive(record.server) or time.monotonic() >= deadline:
+            return record
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _state(record: ProcessRecord) -> ServerState:

@@ -16,12 +16,16 @@ ROUTE = "/v1/chat/completions"
 class Scheduled(Scripted):
     """First token after 50 ms, then one each 10 ms; as many as are asked for. `sent_s`: moments of each answer.
 
-    `change` may turn the events of an answer into others. `ignores_length`: answers have four tokens.
+    `change` may turn the events of an answer into others. `ignores_length`: answers have four tokens. `taken`, where it
+    is set, is waited for after each line (an event has two): the client says that it has read it. `began_s`: when each
+    answer began.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.sent_s: list[list[float]] = []
+        self.began_s: list[float] = []
+        self.taken: threading.Semaphore | None = None
         self.change: Callable[[list[Any]], list[Any]] = lambda events: events
         self.refused: tuple[str, ...] = ()
         self.ignores_length = False
@@ -70,6 +74,9 @@ class Scheduled(Scripted):
             text = event if isinstance(event, str) else json.dumps(event)
             handler.wfile.write(f"data: {text}\n\n".encode())
             handler.wfile.flush()
+            if self.taken is not None and not all(self.taken.acquire(timeout=60) for _ in range(2)):
+                return
+        self.began_s.append(began_s)
         self.sent_s.append(moments)
 
 

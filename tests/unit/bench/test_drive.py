@@ -15,7 +15,7 @@ def questions(count: int) -> Iterator[Question]:
 
 def test_every_question_is_asked_once_and_as_many_at_a_time_as_there_are_users() -> None:
     now, most, asked = 0, 0, []
-    lock = threading.Lock()
+    lock, four = threading.Lock(), threading.Barrier(4)
 
     def ask(question: Question, until_s: float, _: Stopped) -> Reply:
         nonlocal now, most
@@ -23,7 +23,7 @@ def test_every_question_is_asked_once_and_as_many_at_a_time_as_there_are_users()
             now += 1
             most = max(most, now)
             asked.append(question.text)
-        time.sleep(0.01)
+        four.wait(60)
         with lock:
             now -= 1
         return reply()
@@ -39,9 +39,11 @@ def test_more_users_than_questions_end_too() -> None:
 
 
 def test_an_interruption_stops_everybody() -> None:
-    ended = threading.Semaphore(0)
+    ended, all_three = threading.Semaphore(0), threading.Barrier(3)
 
     def ask(question: Question, until_s: float, stopped: Stopped) -> Reply:
+        if question.text in {"0", "1", "2"}:
+            all_three.wait(60)
         while question.text != "0" and not stopped():
             time.sleep(0.005)
         ended.release()
@@ -51,11 +53,11 @@ def test_an_interruption_stops_everybody() -> None:
         for _ in drive(ask, 3, questions(50), 0.0):
             raise KeyboardInterrupt
 
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert all(ended.acquire(timeout=2) for _ in range(3))
-    until = time.monotonic() + 2
-    while threading.active_count() > before and time.monotonic() < until:
+    assert all(ended.acquire(timeout=60) for _ in range(3))
+    until = time.monotonic() + 60
+    while {*threading.enumerate()} - before and time.monotonic() < until:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert not {*threading.enumerate()} - before

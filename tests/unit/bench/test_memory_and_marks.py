@@ -1,3 +1,5 @@
+import itertools
+import threading
 import time
 
 import msgspec
@@ -52,13 +54,14 @@ def test_what_is_not_seen_is_said() -> None:
 
 
 def test_the_sampler_looks_by_itself_and_ends() -> None:
-    sizes = iter(range(1000))
+    sizes, before = itertools.count(), {*threading.enumerate()}
     with Sampler(lambda: Reading({"host": next(sizes)}), every_s=0.01) as sampler:
         sampler.phase = "latency"
-        time.sleep(0.3)
-    count = len(sampler.seen)
-    time.sleep(0.05)
-    assert len(sampler.seen) == count > 3
+        until = time.monotonic() + 60
+        while len(sampler.seen) < 6 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert not {*threading.enumerate()} - before
+    assert len(sampler.seen) >= 6
     assert sampler.seen[0] == (IDLE, Reading({"host": 0}))
     assert sampler.seen[-1][0] == "latency"
 

@@ -1,5 +1,7 @@
-import time
-from concurrent.futures import ThreadPoolExecutor
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +12,7 @@ from deployer.bench.session import Session
 from deployer.bench.spread import rate
 from deployer.bench.users import keeps, knee, level, users, window_of
 from deployer.types.benchmark import Slo, UsersPoint, UsersResult
-from tests.unit.bench.runs import SLO, load, reply
+from tests.unit.bench.runs import SLO, Clock, load, reply
 from tests.unit.bench.runs import run as made
 
 
@@ -94,40 +96,81 @@ def _point(count: int, speed: float) -> UsersPoint:
     return msgspec.structs.replace(users_result.points[0], users=count, output_tokens_per_s=rate([speed] * 5))
 
 
-def test_users_wait_for_each_other_on_a_server_that_answers_one_at_a_time() -> None:
-    def answer(sent_s: float) -> tuple[float, float]:
-        time.sleep(0.02)
-        first_s = time.perf_counter() - sent_s
-        time.sleep(0.02)
-        return first_s, time.perf_counter() - sent_s
+class Queue(Clock):
+    """A server that answers one at a time, who came first first: two tokens, each after 20 ms of its own clock.
 
-    def ask(question: Question, until_s: float, _: Stopped) -> Reply:
-        sent_s = time.perf_counter()
-        first_s, last_s = server.submit(answer, sent_s).result()
+    Its time stands still until every user who still asks has asked, so that no order of threads makes a difference.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asking, self._waiting = 0, list[int]()
+        self._changed, self._numbers = threading.Condition(), itertools.count()
+
+    def ask(self, question: Question, until_s: float, _: Stopped) -> Reply:
+        with self._changed:
+            number, sent_s = next(self._numbers), self.now_s
+            self._waiting.append(number)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: self._is_next(number), timeout=60)
+            self._waiting.remove(number)
+            first_s, last_s = self.now_s + 0.02 - sent_s, self.now_s + 0.04 - sent_s
+            self.now_s += 0.04
         return reply(sent_s, pieces_s=(first_s, last_s), last_s=last_s, output_tokens=2)
 
+    def left(self) -> None:
+        with self._changed:
+            self.asking -= 1
+            self._changed.notify_all()
+
+    def _is_next(self, number: int) -> bool:
+        return len(self._waiting) == self.asking and self._waiting[0] == number
+
+
+class Queued(Session):
+    """Tells the server how many users there are, and when one of them has no more questions."""
+
+    def __init__(self, server: Queue, **changes: Any) -> None:
+        super().__init__(load(**changes), server.ask, clock=server)
+        self._server = server
+
+    def many(self, users: int, questions: Iterator[Question]) -> Iterator[Heard]:
+        self._server.asking = users
+        return super().many(users, Leaving(questions, self._server.left))
+
+
+class Leaving(Iterator[Question]):
+    def __init__(self, questions: Iterator[Question], left: Callable[[], None]) -> None:
+        self._questions, self._left = questions, left
+
+    def __next__(self) -> Question:
+        try:
+            return next(self._questions)
+        except StopIteration:
+            self._left()
+            raise
+
+
+def test_users_wait_for_each_other_on_a_server_that_answers_one_at_a_time() -> None:
     kept: list[UsersResult] = []
-    with ThreadPoolExecutor(1) as server:  # who comes first is served first
-        users(Session(load(seconds=3.0, users=4), ask), kept.append)
+    users(Queued(Queue(), seconds=3.0, users=4), kept.append)
     (found,) = kept
     one, two, four = found.points
     assert [one.users, two.users, four.users] == [1, 2, 4]
-    assert found.knee != 4  # four ask for no more than one gets
-    assert one.ttft_s.p50 is not None
-    assert four.ttft_s.p50 is not None
-    assert four.ttft_s.p50 > 2.5 * one.ttft_s.p50
-    assert found.took_s < 2 * 3.0
+    assert found.knee == 1  # four ask for no more than one gets
+    assert [point.ttft_s.p50 for point in found.points] == pytest.approx([0.02, 0.06, 0.14])
+    assert found.took_s < 1.1 * 3.0
 
 
 def test_users_stop_at_errors() -> None:
     kept: list[UsersResult] = []
-    calls = 0
+    calls, clock = 0, Clock()
 
     def ask(question: Question, until_s: float, _: Stopped) -> Reply:
         nonlocal calls
         calls += 1
-        time.sleep(0.005)
-        return reply(time.perf_counter() - 0.2, error="HTTP 429" if calls % 10 == 0 else None)
+        clock.now_s += 0.005
+        return reply(clock.now_s - 0.2, error="HTTP 429" if calls % 10 == 0 else None)
 
-    users(Session(load(seconds=1.0, users=4), ask), kept.append)
+    users(Session(load(seconds=1.0, users=4), ask, clock=clock), kept.append)
     assert kept[0].stopped == "more than 1% of the requests failed with 1 users"

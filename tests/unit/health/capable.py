@@ -53,6 +53,7 @@ def capable(body: dict[str, Any], answer: dict[str, Any]) -> Any:
         answer["choices"][0]["logprobs"] = {"content": [{"token": "1", "logprob": -0.5}] * 8}
     answer["choices"] *= body.get("n", 1)
     bound(body, message)
+    answer["timings"] = {"prompt_per_second": 5000.0}
     answer["usage"]["prompt_tokens_details"] = {"cached_tokens": prompt_tokens - 4}
     return answer
 

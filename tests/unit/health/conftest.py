@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from deployer.health import probes
+from deployer.health.watch import Watch
 from deployer.types import Plan
 from tests.unit.plans import build_plan
 
@@ -152,6 +154,46 @@ def server() -> Iterator[Scripted]:
     scripted = Scripted()
     yield scripted
     scripted.close()
+
+
+class Leaps:
+    """The clock of these modules; a test lets a long time pass by setting it ahead."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
+def only_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate asks for an answer alone: where an answer has little time, nothing before it runs out of that time."""
+    module = importlib.import_module("deployer.health.gate")
+    asked = module.probes
+    one = [probes.ANSWER]
+    monkeypatch.setattr(module, "probes", lambda plan, key: [probe for probe in asked(plan, key) if probe.name in one])
+
+
+@pytest.fixture
+def leaps(monkeypatch: pytest.MonkeyPatch) -> Leaps:
+    clock = Leaps()
+    for name in ("check", "client", "gate", "wire"):
+        monkeypatch.setattr(importlib.import_module(f"deployer.health.{name}"), "time", clock)
+    return clock
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the gate waited for a fall, each time."""
+    found: list[float] = []
+    fallen = Watch.fallen
+
+    def remembered(watch: Watch, within_s: float = 0.0) -> bool:
+        found.append(within_s)
+        return fallen(watch, within_s)
+
+    monkeypatch.setattr(Watch, "fallen", remembered)
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,6 @@
+import itertools
+import json
+import threading
 import time
 from typing import Any
 
@@ -5,8 +8,10 @@ import pytest
 
 from deployer.errors import BadInputError
 from deployer.health import Client, ProtocolError
+from deployer.health.answers import Answering
 from deployer.health.client import checked_key, checked_url
 from deployer.health.wire import BODY_LIMIT_BYTES
+from tests.unit.health.conftest import Leaps
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -20,8 +25,8 @@ def test_a_proper_server_is_read(server: Any) -> None:
     answer = client(server).chat(HELLO, model="demo", max_tokens=3)
     assert [(model.id, model.context) for model in models] == [("demo", 2048)]
     assert (answer.content, answer.completion_tokens, answer.finish_reason) == ("1 2 3", 3, "length")
-    assert answer.tokens_per_s is not None
-    assert answer.tokens_per_s > 3
+    assert answer.seconds > 0
+    assert answer.tokens_per_s == pytest.approx(3 / answer.seconds)
 
 
 def test_the_key_is_sent_in_one_header_only(server: Any) -> None:
@@ -110,27 +115,36 @@ def test_an_endless_body_is_cut(server: Any) -> None:
         client(server).models()
 
 
-def test_a_dripping_body_ends_in_time(server: Any) -> None:
+def test_a_dripping_body_ends_in_time(server: Any, leaps: Leaps) -> None:
     def drip(handler: Any) -> None:
         handler.send_response(200)
         handler.end_headers()
-        while not server.released.wait(0.1):
+        while not server.released.wait(0.02):
+            leaps.ahead_s += 30.0
             handler.wfile.write(b" ")
             handler.wfile.flush()
 
     server.routes["/v1/models"] = drip
-    began = time.monotonic()
+    with pytest.raises(ProtocolError, match="in time") as caught:
+        client(server, timeout_s=100).models()
+    assert caught.value.timed_out
+
+
+def test_a_body_has_the_time_that_is_left_after_the_header(server: Any, leaps: Leaps) -> None:
+    def late(handler: Any) -> None:
+        leaps.ahead_s += 200.0
+        handler.reply(200, {"data": [{"id": "demo"}]})
+
+    server.routes["/v1/models"] = late
     with pytest.raises(ProtocolError, match="in time"):
-        client(server, timeout_s=0.5).models()
-    assert time.monotonic() - began < 1.5
+        client(server, timeout_s=100).models()
+    assert client(server, timeout_s=300).models()[0].id == "demo"
 
 
 def test_silence_ends_in_time(server: Any) -> None:
     server.routes["/v1/models"] = lambda handler: server.released.wait()
-    began = time.monotonic()
     with pytest.raises(ProtocolError, match=r"within 0\.3 s"):
         client(server, timeout_s=0.3).models()
-    assert time.monotonic() - began < 1.0
 
 
 def test_a_body_that_is_cut_short(server: Any) -> None:
@@ -152,11 +166,29 @@ def test_nobody_listens() -> None:
 
 
 def test_streamed_pieces_have_their_own_times(server: Any) -> None:
-    seen = client(server).stream(HELLO, model="demo", max_tokens=5)
+    read = threading.Semaphore(0)
+
+    def paced(handler: Any) -> None:
+        """The next piece is made 20 ms after the one before it was read, however late that was."""
+        handler.send_response(200)
+        handler.end_headers()
+        for number in range(1, 6):
+            event = {"choices": [{"delta": {"content": f"{number} "}}]}
+            handler.wfile.write(b"data: " + json.dumps(event).encode() + b"\n")
+            handler.wfile.flush()
+            assert read.acquire(timeout=60)
+            time.sleep(0.02)
+        handler.wfile.write(b"data: [DONE]\n\n")
+
+    def go_on(_: Answering) -> bool:
+        read.release()
+        return False
+
+    server.routes["/v1/chat/completions"] = paced
+    seen = client(server).stream(HELLO, model="demo", max_tokens=5, enough=go_on)
     assert seen.content == "1 2 3 4 5 "
     assert seen.finished
-    assert seen.arrived_s == sorted(seen.arrived_s)
-    assert seen.arrived_s[-1] - seen.arrived_s[0] > 0.05
+    assert all(later - earlier >= 0.02 for earlier, later in itertools.pairwise(seen.arrived_s))
 
 
 def test_a_streamed_event_that_is_not_json(server: Any) -> None:
@@ -199,14 +231,14 @@ def test_a_key_with_the_end_of_its_line_is_usable() -> None:
 
 def test_a_limit_ends_what_runs_beyond_it(server: Any) -> None:
     server.routes["/v1/models"] = lambda handler: server.released.wait()
-    limited = client(server, timeout_s=30)
+    limited = client(server, timeout_s=100)
     limited.limit(0.3)
     began = time.monotonic()
     for _ in range(2):
         with pytest.raises(ProtocolError) as caught:
             limited.models()
         assert caught.value.timed_out
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 100
 
 
 def test_a_body_that_stalls_has_run_out_of_time(server: Any) -> None:
@@ -219,7 +251,7 @@ def test_a_body_that_stalls_has_run_out_of_time(server: Any) -> None:
 
     server.routes["/v1/models"] = stall
     with pytest.raises(ProtocolError, match="in time") as caught:
-        client(server, timeout_s=0.3).models()
+        client(server, timeout_s=2.0).models()
     assert caught.value.timed_out
 
 

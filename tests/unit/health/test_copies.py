@@ -53,7 +53,7 @@ def test_a_copy_that_falls_while_all_start_is_a_fall_with_its_number() -> None:
         detail="copy 2 of 2 does not run",
     )
     with Watch(lambda: down) as watched:
-        assert watched.fallen(5)
+        assert watched.fallen(60)
     assert watched.cause is not None
     assert watched.cause.startswith("copy 2 of 2 does not run: ")
     assert "1" in watched.cause.removeprefix("copy 2 of 2")
@@ -68,7 +68,7 @@ def gated(server: Any, chats: tuple[Callable[[Any], None], Callable[[Any], None]
     for number, chat in enumerate(chats, start=1):
         server.routes[f"/copies/{number}/health"] = lambda handler: handler.reply(200, {})
         server.routes[f"/copies/{number}/v1/chat/completions"] = chat
-    return gate(build_plan(port=server.port, copies=2), server.key, ran, lambda _: None, 10.0)
+    return gate(build_plan(port=server.port, copies=2), server.key, ran, lambda _: None, 60.0)
 
 
 def answering(server: Any, *, after_s: float = 0.0) -> Callable[[Any], None]:

@@ -1,7 +1,7 @@
 """An answer that crawls is cut off, and what held the server back is said."""
 
 import importlib
-import time
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +12,7 @@ from deployer.health import gate
 from deployer.health.answers import Answering
 from deployer.health.speed_floor import CRAWL_AFTER_S, crawls
 from deployer.types import Plan, Processor, ServerState
+from tests.unit.health.conftest import only_the_answer
 
 Make = Callable[..., Plan]
 SPEED = {"prompt_tokens_per_s": None, "decode_tokens_per_s": 153.0, "total_tokens_per_s": None, "basis": ""}
@@ -44,14 +45,14 @@ def test_when_an_answer_is_cut_off(make_plan: Make, answering: Answering, speed:
 
 
 def crawling(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server with a piece a second, where 0.6 s are enough to judge."""
+    """A server with a piece a second for hours, where 0.6 s are enough to judge."""
     monkeypatch.setattr(importlib.import_module("deployer.health.speed_floor"), "CRAWL_AFTER_S", 0.6)
 
     def chat(handler: Any) -> None:
         if "Authorization" not in handler.headers:
             handler.reply(401, {})
         elif handler.body.get("stream"):
-            handler.stream(["word "] * 32, pause_s=1.0)
+            handler.stream(["word "] * 10_000, pause_s=1.0)
         else:
             handler.reply(200, server.answer(handler.body))
 
@@ -66,7 +67,7 @@ def refused(server: Any, plan: Plan, *, answer_timeout_s: float, words: str) -> 
             server.key,
             lambda: state,
             print,
-            10.0,
+            60.0,
             processor=lambda: next(left),
             answer_timeout_s=answer_timeout_s,
         )
@@ -77,25 +78,18 @@ def test_a_server_that_crawls_fails_long_before_it_has_answered(
     server: Any, make_plan: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crawling(server, monkeypatch)
-    began = time.monotonic()
     plan = make_plan(port=server.port, speed=SPEED)
-    error = refused(server, plan, answer_timeout_s=60, words=r"too slow: .* the floor is 4\.33")
-    assert time.monotonic() - began < 10  # three answers of 32 s
+    error = refused(server, plan, answer_timeout_s=20_000, words=r"too slow: .* the floor is 4\.33")
     assert error.details["check"] == "speed"
     assert "its limit of processors held it back" in error.message
     checks: Any = error.details["checks"]
     (answer,) = (check["detail"] for check in checks if check["name"] == "answer")
-    assert "2 tokens in 1." in answer
-    assert "cut off there" in answer
+    assert re.match(r"[2-9]\d? tokens in [1-9]\d?\.\d\d s, cut off there", answer)
 
 
-def test_no_answer_at_all_says_what_held_it_back(server: Any, make_plan: Make) -> None:
-    def silent(handler: Any) -> None:
-        if "Authorization" not in handler.headers:
-            handler.reply(401, {})
-        server.released.wait()
-
-    server.routes["/v1/chat/completions"] = silent
+def test_no_answer_at_all_says_what_held_it_back(server: Any, make_plan: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_the_answer(monkeypatch)
+    server.routes["/v1/chat/completions"] = lambda handler: server.released.wait()
     plan = make_plan(port=server.port, speed=SPEED)
     error = refused(server, plan, answer_timeout_s=0.6, words=r"did not answer within 0\.6 s; its limit of processors")
     assert error.details["check"] == "answer"

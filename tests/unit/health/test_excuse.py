@@ -45,7 +45,7 @@ def slow_gate(server: Any, make_plan: Callable[..., Plan], *readings: Processor 
     state = ServerState(name="demo", runtime="compose", status="running", container_id="c1")
     left: Iterator[Processor | None] = iter(readings)
     return gate(
-        make_plan(port=server.port, speed=speed), server.key, lambda: state, print, 10.0, processor=lambda: next(left)
+        make_plan(port=server.port, speed=speed), server.key, lambda: state, print, 60.0, processor=lambda: next(left)
     )
 
 

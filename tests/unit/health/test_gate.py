@@ -1,3 +1,5 @@
+import re
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from deployer.errors import PreconditionError, StartError
 from deployer.health import gate, server_url
 from deployer.health.probes import long_text
 from deployer.types import HealthReport, Plan, ServerState, ServerStatus
+from tests.unit.health.conftest import Leaps, only_the_answer
 
 Make = Callable[..., Plan]
 
@@ -25,7 +28,7 @@ def passing(
     server: Any, make_plan: Make, *, watch: Callable[[], ServerState] = running, **options: Any
 ) -> HealthReport:
     steps: list[str] = options.pop("steps", [])
-    timeout_s = options.pop("timeout_s", 10.0)
+    timeout_s = options.pop("timeout_s", 60.0)
     key = options.pop("key", server.key)
     return gate(make_plan(port=server.port, **options.pop("plan", {})), key, watch, steps.append, timeout_s, **options)
 
@@ -36,7 +39,11 @@ def failing(server: Any, make_plan: Make, **options: Any) -> StartError:
     return caught.value
 
 
-def test_a_proper_server_passes_every_check(server: Any, make_plan: Make) -> None:
+def asked_for_health(server: Any) -> int:
+    return [path for path, _, _ in server.requests].count("/health")
+
+
+def test_a_proper_server_passes_every_check(server: Any, make_plan: Make, waits: list[float]) -> None:
     steps: list[str] = []
     began = time.monotonic()
     report = passing(server, make_plan, steps=steps)
@@ -45,7 +52,10 @@ def test_a_proper_server_passes_every_check(server: Any, make_plan: Make) -> Non
     ]
     assert report.passed
     assert report.tokens_per_s is not None
-    assert 1.0 <= time.monotonic() - began < 2.0  # the hold; the checks run inside it
+    assert time.monotonic() - began >= 1.0  # the hold
+    *proofs, hold = report.checks[1:]
+    assert hold.seconds >= 1.0
+    assert waits[-1] <= max(1.0 - sum(check.seconds for check in proofs) + 0.01, 0.0)  # the checks run inside it
     assert steps[0].startswith("ready after")
 
 
@@ -67,23 +77,36 @@ def test_a_slow_host_gets_a_shorter_prompt() -> None:
     assert long_text(4096, None) != long_text(4096, None)
 
 
-def test_slow_proofs_do_not_count_against_the_wait_for_readiness(server: Any, make_plan: Make) -> None:
+def test_slow_proofs_do_not_count_against_the_wait_for_readiness(server: Any, make_plan: Make, leaps: Leaps) -> None:
     def slow(handler: Any) -> None:
         if "Authorization" in handler.headers:
-            time.sleep(0.6)
+            leaps.ahead_s += 70.0
             handler.reply(200, server.answer(handler.body))
         else:
             handler.reply(401, {})
 
     server.routes["/v1/chat/completions"] = slow
-    assert passing(server, make_plan, timeout_s=0.5).passed
+    assert passing(server, make_plan, timeout_s=60.0).passed
+    assert leaps.ahead_s > 60.0
 
 
-def test_ready_is_reported_within_03_s(server: Any, make_plan: Make) -> None:
-    server.ready_after_s = 1.0
-    at: list[float] = []
-    gate(make_plan(port=server.port), server.key, running, lambda _: at.append(time.monotonic()), 10.0)
-    assert 0 <= at[0] - (server.began + 1.0) < 0.3
+def test_ready_is_reported_by_the_next_poll_and_polls_are_close(
+    server: Any, make_plan: Make, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["deployer.health.gate"], "POLL_TIMEOUT_S", 60.0)
+    polls: list[int] = []
+    seen: list[tuple[int, list[float]]] = []
+
+    def health(handler: Any) -> None:
+        polls.append(1)
+        handler.reply(200 if len(polls) > 5 else 503, {})
+
+    server.routes["/health"] = health
+    gate(make_plan(port=server.port), server.key, running, lambda _: seen.append((len(polls), [*waits])), 60.0)
+    count, waited = seen[0]
+    assert count == 6
+    assert len(waited) == 5
+    assert max(waited) <= 0.1
 
 
 def test_a_health_path_that_computes_before_it_answers_is_given_more_time(server: Any, make_plan: Make) -> None:
@@ -93,34 +116,42 @@ def test_a_health_path_that_computes_before_it_answers_is_given_more_time(server
 
     server.routes["/health"] = computes
     report = passing(server, make_plan)
-    assert 2.4 <= report.ready_after_s < 4.0
+    assert report.ready_after_s >= 2.4
+    assert asked_for_health(server) >= 2
 
 
-def test_nobody_listens(make_plan: Make, server: Any) -> None:
-    server.close()
-    error = failing(
-        server,
-        make_plan,
-        timeout_s=0.4,
-    )
-    assert error.details["check"] == "ready"
-    assert "connection refused" in error.message
+def test_nobody_listens(make_plan: Make) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody else gets this port
+        plan = make_plan(port=taken.getsockname()[1])
+        with pytest.raises(StartError) as caught:
+            gate(plan, None, running, print, 0.4)
+    assert caught.value.details["check"] == "ready"
+    assert "connection refused" in caught.value.message
 
 
-def test_never_ready_ends_by_the_timeout(server: Any, make_plan: Make) -> None:
-    server.ready_after_s = 1e9
-    began = time.monotonic()
-    error = failing(server, make_plan, timeout_s=0.6)
-    assert 0.6 <= time.monotonic() - began < 1.5
-    assert "within 0.6 s" in error.message
+def test_never_ready_ends_by_the_timeout(
+    server: Any, make_plan: Make, leaps: Leaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["deployer.health.gate"], "POLL_TIMEOUT_S", 60.0)
+    polls: list[int] = []
+
+    def loading(handler: Any) -> None:
+        polls.append(1)
+        leaps.ahead_s += 601.0 if len(polls) == 4 else 1.0
+        handler.reply(503, {})
+
+    server.routes["/health"] = loading
+    error = failing(server, make_plan, timeout_s=600.0)
+    assert "within 600 s" in error.message
     assert "503" in error.message
+    assert len(polls) == 4
 
 
 def test_a_silent_port_does_not_hide_the_timeout(server: Any, make_plan: Make) -> None:
     server.routes["/health"] = lambda handler: server.released.wait()
-    began = time.monotonic()
-    failing(server, make_plan, timeout_s=0.6)
-    assert time.monotonic() - began < 1.5
+    error = failing(server, make_plan, timeout_s=0.6)
+    assert re.search(r"not ready within 0\.6 s; last: /health did not answer within 0\.[0-6]\d* s", error.message)
 
 
 @pytest.mark.parametrize(
@@ -139,24 +170,26 @@ def test_a_dead_server_is_known_long_before_the_timeout(
     server: Any, make_plan: Make, later: dict[str, Any], words: str
 ) -> None:
     server.ready_after_s = 1e9
-    died_at = time.monotonic() + 0.5
+    looks: list[int] = []
 
     def watch() -> ServerState:
-        return running() if time.monotonic() < died_at else state(**later)
+        looks.append(1)
+        return running() if len(looks) < 3 else state(**later)
 
-    error = failing(server, make_plan, watch=watch, timeout_s=60)
-    assert time.monotonic() - died_at < 1.0
+    error = failing(server, make_plan, watch=watch, timeout_s=600)
+    assert len(looks) == 3
     assert words in error.message
     assert error.details["container_exit_code"] == later.get("exit_code")
 
 
 def test_a_server_that_dies_during_the_hold(server: Any, make_plan: Make) -> None:
-    died_at = time.monotonic() + 0.7
-    error = failing(
-        server,
-        make_plan,
-        watch=lambda: running() if time.monotonic() < died_at else state("exited", exit_code=139),
-    )
+    steps: list[str] = []
+
+    def watch() -> ServerState:
+        proved = any(step.startswith("long prompt") for step in steps)
+        return state("exited", exit_code=139) if proved else running()
+
+    error = failing(server, make_plan, watch=watch, steps=steps)
     assert error.details["check"] == "hold"
     assert "SIGSEGV" in error.message
 
@@ -174,8 +207,9 @@ def test_one_silent_look_is_forgiven(server: Any, make_plan: Make) -> None:
             raise PreconditionError("Docker does not answer")
         return running()
 
+    server.routes["/health"] = lambda handler: handler.reply(200 if len(looks) >= 3 else 503, {})
     assert passing(server, make_plan, watch=watch).passed
-    assert len(looks) >= 3
+    assert len(looks) > 3
 
 
 def test_another_model_holds_the_port(server: Any, make_plan: Make) -> None:
@@ -258,31 +292,31 @@ def test_a_prompt_that_is_cut_in_silence(server: Any, make_plan: Make) -> None:
     assert "only 20 tokens" in error.message
 
 
-def test_an_answer_that_never_ends_ends_by_its_own_timeout(server: Any, make_plan: Make) -> None:
-    def slow(handler: Any) -> None:
-        if "Authorization" not in handler.headers:
-            handler.reply(401, {})
-        server.released.wait()
-
-    server.routes["/v1/chat/completions"] = slow
-    began = time.monotonic()
-    assert failing(server, make_plan, answer_timeout_s=0.8).details["check"] == "answer"
-    assert time.monotonic() - began < 2.0
+def test_an_answer_that_never_ends_ends_by_its_own_timeout(
+    server: Any, make_plan: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_the_answer(monkeypatch)
+    server.routes["/v1/chat/completions"] = lambda handler: server.released.wait()
+    error = failing(server, make_plan, answer_timeout_s=0.8)
+    assert error.details["check"] == "answer"
+    assert "did not answer within 0.8 s" in error.message
 
 
-def test_a_server_that_dies_while_it_answers(server: Any, make_plan: Make) -> None:
-    died: list[float] = []
+def test_a_server_that_dies_while_it_answers(server: Any, make_plan: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the machine is so busy that the last look of the second thread is an old one."""
+    monkeypatch.setattr(sys.modules["deployer.health.watch"], "LOOK_S", 3600.0)
+    monkeypatch.setattr(sys.modules["deployer.health.gate"], "_SETTLE_S", 0.1)
+    died: list[int] = []
 
     def die(handler: Any) -> None:
         if "Authorization" not in handler.headers:
             handler.reply(401, {})
             return
-        died.append(time.monotonic())
+        died.append(1)
         handler.connection.close()
 
     server.routes["/v1/chat/completions"] = die
     error = failing(server, make_plan, watch=lambda: state("exited", exit_code=134) if died else running())
-    assert time.monotonic() - died[0] < 2.0
     assert "SIGABRT" in error.message
 
 
@@ -290,10 +324,10 @@ def test_the_engines_last_line_is_shown_while_it_loads(
     server: Any, make_plan: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules["deployer.health.gate"], "SAY_EVERY_S", 0.2)
-    server.ready_after_s = 0.7
     steps: list[str] = []
+    server.routes["/health"] = lambda handler: handler.reply(200 if steps else 503, {})
     passing(server, make_plan, steps=steps, last_line=lambda: "  loading tensors 40 %\n")
-    assert any("loading tensors 40 %" in step for step in steps)
+    assert "loading tensors 40 %" in steps[0]
 
 
 def test_an_embedding_server_is_asked_for_vectors(server: Any, make_plan: Make) -> None:

@@ -211,6 +211,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker-config"))
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registries of these tests answer at once, but for the machine: it may stand still for some seconds."""
+    monkeypatch.setattr("deployer.images.acquire.PREFLIGHT_S", 60.0)
+
+
 @pytest.fixture
 def registry() -> Iterator[FakeRegistry]:
     site = FakeRegistry()

@@ -173,7 +173,7 @@ def test_unsafe_file_names_of_a_repository_are_refused(server: HubServer) -> Non
 def test_the_token_goes_to_the_hub_and_to_no_other_host(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     server.faults.redirect = True
-    with HubFiles("org/one", COMMIT) as files, files.open("README.md", 0, timeout_s=5) as answer:
+    with HubFiles("org/one", COMMIT) as files, files.open("README.md", 0, timeout_s=60) as answer:
         assert answer.content == b"hello"
     asked = [(seen.host.partition(":")[0], seen.authorization) for seen in server.file_requests()]
     assert asked == [("127.0.0.1", f"Bearer {TOKEN}"), ("localhost", None)]
@@ -283,7 +283,7 @@ def test_the_server_speaks_what_huggingface_hub_asks(server: HubServer, tmp_path
         "NO_PROXY": "127.0.0.1",
     }
     argv = [sys.executable, "-c", code, str(tmp_path / "there")]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True, timeout=120)
     path, listing = done.stdout.splitlines()
     assert Path(path).read_bytes() == server.state.repos["org/one"].files["Tiny-Q8_0.gguf"]
     assert listing == "['README.md', 'Tiny-Q8_0.gguf']"

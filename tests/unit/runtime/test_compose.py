@@ -37,6 +37,8 @@ def test_nothing_is_fetched_or_built_at_start() -> None:
         (1, 'could not select device driver "nvidia" with capabilities: [[gpu]]', PreconditionError),
         (1, "invalid mount config: bind source path does not exist: /m.gguf", PreconditionError),
         (1, "Cannot connect to the Docker daemon at unix:///x. Is it running?", PreconditionError),
+        (125, "unknown shorthand flag: 'p' in -p", PreconditionError),
+        (1, "docker: 'compose' is not a docker command.", PreconditionError),
         (1, "something new", StartError),
         (124, "", PreconditionError),
         (127, "", PreconditionError),
@@ -47,6 +49,13 @@ def test_composes_own_words_become_our_errors(status: int, said: str, kind: type
     assert type(error) is kind
     assert error.hint
     assert said in error.message
+
+
+def test_a_missing_plugin_is_named_though_the_usage_comes_last() -> None:
+    said = "unknown shorthand flag: 'p' in -p\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help'\n"
+    error = explain(Completed(returncode=125, stdout=said, stderr=""))
+    assert error.message == "docker has no Compose plugin: unknown shorthand flag: 'p' in -p"
+    assert "docker-compose-plugin" in error.hint
 
 
 def test_control_characters_in_composes_words_are_escaped() -> None:

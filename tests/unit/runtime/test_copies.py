@@ -80,7 +80,7 @@ def test_memory_and_processor_time_are_of_all_copies() -> None:
     one, two = resident(own), resident(together({1: own, 2: own}, 2))
     assert (one.anonymous_mib or 0) > 0
     assert two.anonymous_mib == pytest.approx(2 * (one.anonymous_mib or 0), rel=0.05)
-    assert two.file_mib == one.file_mib  # pages of the same file count once
+    assert two.file_mib == pytest.approx(one.file_mib, abs=3)  # pages of the same file count once
     assert len(two.pids) == 2 * len(one.pids)
     single, double = processor(own), processor(together({1: own, 2: own}, 2))
     assert single is not None

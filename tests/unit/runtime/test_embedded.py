@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -99,8 +100,10 @@ def test_a_model_that_cannot_be_loaded_ends_with_1(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"not a model")
     script = "import sys; from deployer.runtime.embedded import main; sys.exit(main(sys.argv[1:]))"
-    argv = [sys.executable, "-c", script, "--model", str(broken), "--port", "18999"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    argv = [sys.executable, "-c", script, "--model", str(broken), "--port", str(port)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert "exiting due to model loading error" in done.stderr
     assert "invalid magic" in done.stderr + done.stdout

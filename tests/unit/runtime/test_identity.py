@@ -51,8 +51,8 @@ def test_a_stranger_with_our_old_number_is_never_signalled(
 def test_the_very_process_is_ended(stranger: subprocess.Popen[bytes]) -> None:
     ours = known(stranger.pid)
     assert not wait_gone(ours, 0.05)
-    assert end(ours, grace_s=5)
-    assert stranger.wait(timeout=5) == -signal.SIGTERM
+    assert end(ours, grace_s=60)
+    assert stranger.wait(timeout=60) == -signal.SIGTERM
 
 
 def test_one_that_ignores_the_request_is_killed() -> None:
@@ -60,12 +60,12 @@ def test_one_that_ignores_the_request_is_killed() -> None:
         assert deaf.stdout is not None
         deaf.stdout.readline()
         assert end(known(deaf.pid), grace_s=0.2)
-        assert deaf.wait(timeout=5) == -signal.SIGKILL
+        assert deaf.wait(timeout=60) == -signal.SIGKILL
 
 
 def test_a_zombie_is_gone() -> None:
     with subprocess.Popen(["true"]) as process:
-        ours_gone = time.monotonic() + 5
+        ours_gone = time.monotonic() + 60
         while identify(process.pid) is not None and time.monotonic() < ours_gone:
             time.sleep(0.01)
         assert identify(process.pid) is None

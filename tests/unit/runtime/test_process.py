@@ -12,8 +12,9 @@ import pytest
 from deployer.errors import BadInputError, PreconditionError
 from deployer.paths import Home
 from deployer.runtime import ProcessRuntime
-from deployer.runtime.identity import identify
-from deployer.runtime.record import read_record, write_record
+from deployer.runtime.identity import Identity, identify
+from deployer.runtime.record import ProcessRecord, read_record, write_record
+from deployer.runtime.supervision import GRACE_S
 from deployer.types import Plan, ServerState
 
 FOREVER = "echo serving; while :; do sleep 0.05; done"
@@ -32,6 +33,14 @@ class Bench:
     def start(self, script: str, **environment: str) -> None:
         self.start_argv(["sh", "-c", script], environment)
 
+    def serve(self) -> ProcessRecord:
+        """Start one that runs until it is stopped, and wait until its record says so: it is not written to again."""
+        self.start(FOREVER)
+        self.wait(lambda: self.state().status == "running" and "serving" in self.log())
+        record = read_record(self.process)
+        assert record is not None
+        return record
+
     def start_argv(self, argv: list[str], environment: dict[str, str] | None = None) -> None:
         folder = self.root / "release"
         folder.mkdir(exist_ok=True)
@@ -41,7 +50,7 @@ class Bench:
     def state(self) -> ServerState:
         return self.runtime.state("demo")
 
-    def stop(self, timeout_s: float = 5.0) -> bool:
+    def stop(self, timeout_s: float = 60.0) -> bool:
         return self.runtime.stop("demo", self.said.append, timeout_s)
 
     def log(self) -> list[str]:
@@ -49,7 +58,7 @@ class Bench:
         self.runtime.logs("demo", tail=None, follow=False, since=None, on_line=lines.append)
         return lines
 
-    def wait(self, done: Callable[[], bool], within_s: float = 8.0) -> None:
+    def wait(self, done: Callable[[], bool], within_s: float = 60.0) -> None:
         deadline = time.monotonic() + within_s
         while not done():
             assert time.monotonic() < deadline, (self.state(), self.log())
@@ -81,8 +90,7 @@ def running_with(word: str) -> list[int]:
 
 
 def test_a_server_runs_detached_and_is_found_again(bench: Bench) -> None:
-    bench.start(FOREVER)
-    bench.wait(lambda: "serving" in bench.log())
+    bench.serve()
     state = ProcessRuntime(bench.home).state("demo")
     assert (state.status, state.restarts, state.plan_hash, state.runtime) == ("running", 0, "a" * 64, "process")
     assert state.pid is not None
@@ -92,11 +100,11 @@ def test_a_server_runs_detached_and_is_found_again(bench: Bench) -> None:
 
 
 def test_stop_leaves_nothing_and_can_be_repeated(bench: Bench, tmp_path: Path) -> None:
-    word = f"{tmp_path.name}-child"
+    word = f"{tmp_path}-child"
     bench.start(f"sh -c 'while :; do sleep 0.05; done # {word}' & echo serving; wait")
     bench.wait(lambda: "serving" in bench.log() and len(running_with(word)) == 2)
     assert bench.stop()
-    assert running_with(word) == []
+    bench.wait(lambda: running_with(word) == [])  # what was killed needs a moment to go
     assert running_with(str(bench.process)) == []
     assert bench.state() == ServerState(name="demo", runtime="process", status="missing")
     assert bench.runtime.states() == ()
@@ -111,7 +119,7 @@ def test_a_server_that_ignores_the_request_is_killed(bench: Bench) -> None:
     assert pid is not None
     began = time.monotonic()
     assert bench.stop(timeout_s=0.3)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < GRACE_S
     assert identify(pid) is None
 
 
@@ -138,21 +146,18 @@ def test_a_server_that_ends_well_is_not_started_again(bench: Bench) -> None:
 
 
 def test_the_server_dies_with_a_killed_supervisor(bench: Bench) -> None:
-    bench.start(FOREVER)
-    bench.wait(lambda: "serving" in bench.log())
-    pid = bench.state().pid
-    assert pid is not None
-    os.kill(bench.supervisor_pid(), signal.SIGKILL)
-    bench.wait(lambda: identify(pid) is None, within_s=1)
+    record = bench.serve()
+    assert record.server is not None
+    pid = record.server.pid
+    os.kill(record.supervisor.pid, signal.SIGKILL)
+    bench.wait(lambda: identify(pid) is None)
     assert (bench.state().status, bench.state().detail) == ("exited", "the supervisor was killed")
-    bench.start(FOREVER)
-    assert bench.state().status == "running"
+    bench.serve()
+    assert bench.state().pid not in {None, pid}
 
 
 def test_a_stranger_with_the_recorded_numbers_is_left_alone(bench: Bench) -> None:
-    bench.start(FOREVER)
-    record = read_record(bench.process)
-    assert record is not None
+    record = bench.serve()
     assert record.server is not None
     assert bench.stop()
     with subprocess.Popen(["sleep", "60"]) as stranger:
@@ -169,9 +174,7 @@ def test_a_stranger_with_the_recorded_numbers_is_left_alone(bench: Bench) -> Non
 
 
 def test_after_a_reboot_nothing_is_signalled(bench: Bench) -> None:
-    bench.start(FOREVER)
-    record = read_record(bench.process)
-    assert record is not None
+    record = bench.serve()
     old = msgspec.structs.replace(record.supervisor, boot_id="another boot")
     server = record.server
     assert server is not None
@@ -186,18 +189,15 @@ def test_after_a_reboot_nothing_is_signalled(bench: Bench) -> None:
 
 
 def test_starting_again_replaces_what_ran(bench: Bench) -> None:
-    bench.start(FOREVER)
-    first = bench.state().pid
-    bench.start(FOREVER)
-    assert bench.state().pid not in {None, first}
+    first = bench.serve().server
     assert first is not None
-    assert identify(first) is None
+    bench.serve()
+    assert bench.state().pid not in {None, first.pid}
+    assert identify(first.pid) is None
 
 
 def test_two_supervisors_of_one_name_are_refused(bench: Bench) -> None:
-    bench.start(FOREVER)
-    record = read_record(bench.process)
-    assert record is not None
+    record = bench.serve()
     (bench.process / "supervisor.json").unlink()
     with pytest.raises(PreconditionError, match="supervised by another"):
         bench.start(FOREVER)
@@ -237,6 +237,30 @@ def test_following_the_log_ends_with_the_server(bench: Bench) -> None:
     lines: list[str] = []
     bench.runtime.logs("demo", tail=None, follow=True, since=None, on_line=lines.append)
     assert lines == ["one", "two", "deployer: the server ended with exit status 0"]
+
+
+def test_a_supervisor_that_ends_while_it_is_looked_at_has_the_last_word(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Identity(pid=2**22 + 1, started_ticks=1, boot_id="b")
+    before = ProcessRecord(name="demo", plan_hash="h", folder="/f", supervisor=supervisor, status="restarting")
+    after = msgspec.structs.replace(before, status="exited", exit_codes=(3, 3), detail="gave up after 3 restarts")
+    records = iter([before, after])
+    monkeypatch.setattr("deployer.runtime.process.read_record", lambda _: next(records))
+    assert (bench.state().detail, next(records, None)) == ("gave up after 3 restarts", None)
+
+
+def test_a_server_that_ended_just_now_is_shown_with_its_exit_status(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me, gone = identify(os.getpid()), Identity(pid=2**22 + 1, started_ticks=1, boot_id="b")
+    assert me is not None
+    before = ProcessRecord(name="demo", plan_hash="h", folder="/f", supervisor=me, server=gone, status="running")
+    after = msgspec.structs.replace(before, status="restarting", server=None, exit_codes=(127,))
+    records = iter([before, before, after])
+    monkeypatch.setattr("deployer.runtime.process.read_record", lambda _: next(records))
+    state = bench.state()
+    assert (state.status, state.exit_code, next(records, None)) == ("restarting", 127, None)
 
 
 def test_a_name_cannot_leave_its_folder(bench: Bench) -> None:
