@@ -72,7 +72,14 @@ def load_deployments(path: Path) -> DeploymentsFile:
         defaults=_wishes(source, sheet.defaults, "defaults"),
         gateway=_gateway(source, sheet.gateway),
         lines={name: line_of(source.text, ("deployments", name)) or 1 for name in sheet.deployments},
+        text=source.text,
     )
+
+
+def place(file: DeploymentsFile, *steps: str) -> str:
+    """`file:line: path/in/file`, which begins the message about a value of a file that was read."""
+    line = line_of(file.text, steps)
+    return f"{file.label if line is None else f'{file.label}:{line}'}: {'/'.join(steps)}"
 
 
 def load_config(path: Path) -> tuple[Wishes, Mapping[str, int]]:

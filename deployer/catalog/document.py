@@ -69,7 +69,7 @@ def parse_document(text: str, label: str) -> object:
         node = composer.get_single_node()
         return None if node is None else _Builder(composer, label).value(node, (), 0)
     except yaml.YAMLError as error:
-        raise ProfileError(f"{label}: {_yaml_reason(error)}", hint=_HINT) from error
+        raise ProfileError(f"{label}{_yaml_reason(error)}", hint=_HINT) from error
     except ValueError as error:  # a date such as 2026-13-45
         raise ProfileError(f"{label}: {error}", hint="quote it") from error
 
@@ -90,11 +90,12 @@ def _dense(line: str) -> bool:
 
 
 def _yaml_reason(error: yaml.YAMLError) -> str:
+    """What follows the name of the file: `:line: reason`, where the line is known."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         reason = " ".join(str(part) for part in (error.context, error.problem) if part)
-        return f"line {mark.line + 1}, column {mark.column + 1}: {reason}"
-    return f"not YAML: {error}"
+        return f":{mark.line + 1}: column {mark.column + 1}: {reason}"
+    return f": not YAML: {error}"
 
 
 def _written(key: yaml.Node) -> str:
@@ -143,6 +144,5 @@ class _Builder:
         return found
 
     def _error(self, node: yaml.Node, path: tuple[str, ...], reason: str) -> ProfileError:
-        where = "/".join(path)
-        line = f"line {node.start_mark.line + 1}" if node.start_mark is not None else ""
-        return ProfileError(": ".join(part for part in (self._label, where, line, reason) if part), hint=_HINT)
+        file = self._label if node.start_mark is None else f"{self._label}:{node.start_mark.line + 1}"
+        return ProfileError(": ".join(part for part in (file, "/".join(path), reason) if part), hint=_HINT)

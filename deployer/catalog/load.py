@@ -18,7 +18,7 @@ from deployer.catalog.pattern import Problem
 from deployer.catalog.recipe import recipe_of
 from deployer.catalog.shape import convert
 from deployer.catalog.words import COMPONENTS
-from deployer.errors import ProfileError
+from deployer.errors import ProfileError, did_you_mean, nearest
 from deployer.paths import data_dir
 from deployer.types import (
     Advisory,
@@ -147,7 +147,8 @@ def _engine(
 def _engine_file(name: str, root: Path | None, overlay: Path | None) -> Path:
     files = {path.stem: path for path in _files("engines", root, overlay)}
     if name not in files:
-        raise ProfileError(f"no engine {name!r}", hint=f"known engines: {', '.join(files)}")
+        meant = did_you_mean(nearest(name, files))
+        raise ProfileError(f"no engine {name!r}{meant}", hint=f"known engines: {', '.join(files)}")
     return files[name]
 
 

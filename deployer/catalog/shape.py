@@ -6,7 +6,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from deployer.errors import ProfileError
+from deployer.errors import ProfileError, did_you_mean, nearest
 
 T = TypeVar("T")
 
@@ -38,19 +38,17 @@ def _refuse(message: str, kind: object, label: str) -> NoReturn:
 def _explain(reason: str, kind: object) -> tuple[str, str]:
     """The sentence and the way out, from msgspec's reason and the type that was wanted there."""
     if match := _UNKNOWN.search(reason):
-        import difflib
-
         known = _field_names(kind)
-        near = difflib.get_close_matches(match["key"], known, n=1)
-        guess = f", did you mean {near[0]!r}?" if near else ""
-        return f"unknown key {match['key']!r}{guess}", f"known keys: {', '.join(known)}"
+        meant = did_you_mean(nearest(match["key"], known))
+        return f"unknown key {match['key']!r}{meant}", f"known keys: {', '.join(known)}"
     if match := _MISSING.search(reason):
         return f"missing key {match['key']!r}", "add it"
     if match := _EXPECTED.search(reason):
         return _wrong_type(match["expected"], match["found"])
     if match := _ENUM.search(reason):
         words = _words_of(msgspec.json.schema(kind))
-        return f"expected one of {', '.join(words)}, got {match['found']}", "correct the word"
+        meant = did_you_mean(nearest(match["found"].strip("'"), words))
+        return f"expected one of {', '.join(words)}, got {match['found']}{meant}", "correct the word"
     return reason, "correct the file"
 
 

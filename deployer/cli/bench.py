@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options, output
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, did_you_mean, nearest
 from deployer.paths import home
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def _wish(suite: str, slo: str, **numbers: Any) -> "Wish":
 
     words = [word.strip() for word in suite.split(",")]
     if unknown := [word for word in words if word not in SUITES]:
-        raise BadInputError(f"--suite {unknown[0]!r}: no such measurement", hint=f"--suite {','.join(SUITES)}")
+        meant = did_you_mean(nearest(unknown[0], SUITES))
+        raise BadInputError(f"--suite {unknown[0]!r}: no such measurement{meant}", hint=f"--suite {','.join(SUITES)}")
     try:
         limits = {key.strip(): float(value) for key, _, value in (part.partition(":") for part in slo.split(","))}
         promised = Slo(ttft_ms=limits.pop("ttft"), tpot_ms=limits.pop("tpot"))

@@ -5,6 +5,7 @@ import importlib
 import click
 
 from deployer import __version__
+from deployer.errors import did_you_mean, nearest
 
 VERBS = {
     "probe": "what is true of this host",
@@ -53,11 +54,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """An unknown verb names the nearest one."""
         if args[0] not in VERBS and not args[0].startswith("-"):
-            import difflib  # only for a word that is wrong
-
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"no such command {args[0]!r}{meant}", ctx)
+            raise click.UsageError(f"no such command {args[0]!r}{did_you_mean(nearest(args[0], VERBS))}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

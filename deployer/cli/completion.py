@@ -3,9 +3,11 @@
 import click
 from click.shell_completion import get_completion_class
 
+from deployer.cli import options
+
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=options.OneOf(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, *, shell: str) -> None:
     """Print the completion script, e.g. `eval "$(deployer completion bash)"`."""

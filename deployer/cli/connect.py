@@ -11,7 +11,7 @@ from deployer.paths import home
 @click.option(
     "--for",
     "client",
-    type=click.Choice(["openai", "curl", "n8n", "openwebui", "langchain", "ssh"]),
+    type=options.OneOf(["openai", "curl", "n8n", "openwebui", "langchain", "ssh"]),
     default="openai",
     show_default=True,
     help="Which client.",

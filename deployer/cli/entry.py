@@ -9,7 +9,14 @@ from types import FrameType
 import click
 
 from deployer.cli import commands, output
-from deployer.errors import BadInputError, DeployerError, InterruptedByUserError, PreconditionError
+from deployer.errors import (
+    BadInputError,
+    DeployerError,
+    InterruptedByUserError,
+    PreconditionError,
+    did_you_mean,
+    nearest,
+)
 
 
 def main() -> None:
@@ -61,11 +68,20 @@ def _expected(error: BaseException) -> DeployerError | None:
             )
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else "deployer"
-            return BadInputError(error.format_message(), hint=f"{where} --help")
+            return BadInputError(_usage(error), hint=f"{where} --help")
         case click.ClickException():
             return BadInputError(error.format_message(), hint="deployer --help")
         case _:
             return None
+
+
+def _usage(error: click.UsageError) -> str:
+    """Click's own words; what was meant by an unknown option or subcommand is said as everywhere."""
+    word = getattr(error, "option_name", None) or getattr(error, "command_name", None)
+    possible = getattr(error, "possibilities", None)
+    if word is None or not possible:
+        return error.format_message()
+    return error.message.removesuffix(".") + did_you_mean(nearest(word, possible))
 
 
 def _reopen() -> None:

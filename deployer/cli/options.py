@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, did_you_mean, nearest
 from deployer.types import Plan, Request, Workload
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,6 +17,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 LOOPBACK = "127.0.0.1"
 _REQUESTED = frozenset(Request.__struct_fields__) - {"model"}
 _OF_UP = ("timeout", "no_build", "verbose")
+
+
+class OneOf(click.Choice[str]):
+    """One of some words; for another one the nearest is named."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """What click says of it, and what was probably meant."""
+        meant = did_you_mean(nearest(str(value), self.choices))
+        return super().get_invalid_choice_message(value, ctx).removesuffix(".") + (meant or ".")
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 assume_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -41,7 +51,7 @@ _SIZE = (
     click.option("--context", type=click.IntRange(256), help="Tokens per conversation (default: up to 8192)."),
     click.option(
         "--workload",
-        type=click.Choice(["chat", "agents", "batch", "embedding"]),
+        type=OneOf(["chat", "agents", "batch", "embedding"]),
         help="What it is for (default: chat; embedding for a model that only embeds).",
     ),
     click.option("--engine", help="Only this engine."),
@@ -51,7 +61,7 @@ _SIZE = (
     click.option("--slots", type=click.IntRange(1, 4096), help="Exactly this many conversations at once."),
     click.option(
         "--runtime",
-        type=click.Choice(["compose", "process"]),
+        type=OneOf(["compose", "process"]),
         help="How to run it (default: compose where it answers).",
     ),
     click.option("--image", help="Only this image of the engine, e.g. `server-cuda`; `server=REF` takes it from REF."),

@@ -45,7 +45,7 @@ def command(
         from deployer.cli import several
 
         again = f"deployer up {options.retold_file(ctx, file, words)}"
-        made = _several(ctx, several.wish(ctx, file, words, flags), again, host_file, shown)
+        made = _several(ctx, several.wish(ctx, file, words, flags, look=host_file is None), again, host_file, shown)
     else:
         made = (_one(ctx, options.one(ctx, words, "MODEL"), flags, host_file, shown),)
     if detailed_exitcode:

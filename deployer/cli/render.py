@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @options.declared
 @options.request_options
 @options.host_file
-@click.option("--target", type=click.Choice(["compose"]), default="compose", show_default=True, help="Kind of files.")
+@click.option("--target", type=options.OneOf(["compose"]), default="compose", show_default=True, help="Kind of files.")
 @click.option(
     "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to (default: ./NAME)."
 )
@@ -50,7 +50,8 @@ def command(
             raise click.UsageError("--monitoring is for one deployment; leave --file away", ctx)
         from deployer.cli import several
 
-        done = several.render(several.wish(ctx, file, words, flags), directory, host_file=host_file, agree=agree)
+        wish = several.wish(ctx, file, words, flags, look=host_file is None)
+        done = several.render(wish, directory, host_file=host_file, agree=agree)
     else:
         from deployer.workflow import rendering
 

@@ -15,8 +15,13 @@ from deployer.types.several import DeviceShare, GatewayPlan, Overview, SeveralOu
 _ALONE = ("name", "port")
 
 
-def wish(ctx: click.Context, file: Path, names: tuple[str, ...], flags: dict[str, Any] | None = None) -> Any:
-    """The file with what stands on the command line. A flag that can hold for one deployment only is refused."""
+def wish(
+    ctx: click.Context, file: Path, names: tuple[str, ...], flags: dict[str, Any] | None = None, *, look: bool = False
+) -> Any:
+    """The file with what stands on the command line. A flag that can hold for one deployment only is refused.
+
+    `look`: new deployments get ports that nobody uses on this machine.
+    """
     from deployer.workflow import several
 
     alone = [option for option in options.given(ctx) if option.name in _ALONE]
@@ -27,7 +32,7 @@ def wish(ctx: click.Context, file: Path, names: tuple[str, ...], flags: dict[str
             variable = f"DEPLOYER_{word.upper()}"
             raise click.UsageError(f"{variable} is for one deployment; unset it, and write it in {file}", ctx)
     given = options.overrides(ctx, flags or {})
-    return several.read(file, home(), given, names)
+    return several.read(file, home(), given, names, look=look)
 
 
 def plan(asked: Any, *, following: str, host_file: Path | None, explain: bool, as_json: bool) -> SeveralPlans:

@@ -51,7 +51,7 @@ def command(
         from deployer.cli import several
 
         again = f"deployer up {options.retold_file(ctx, file, words)} --yes"
-        _several(several.wish(ctx, file, words, flags), again, wishes, how)
+        _several(several.wish(ctx, file, words, flags, look=True), again, wishes, how)
     else:
         _one(ctx, options.one(ctx, words, "MODEL|PLAN"), flags, wishes, how)
 

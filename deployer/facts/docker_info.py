@@ -11,7 +11,8 @@ _FAILURES = {
     "absent": "The Docker Engine is not running: there is no socket {where}. Start it with "
     "`sudo systemctl start docker`, or set DOCKER_HOST.",
     "permission": "Permission denied on {where}: this user may not use Docker. Run `sudo usermod -aG docker $USER` and "
-    "log in again.",
+    "log in again, which makes this user as good as root; without that, set up rootless Docker "
+    "(docs.docker.com/engine/security/rootless).",
     "timeout": "The Docker Engine at {where} did not answer within {detail}: restart it with "
     "`sudo systemctl restart docker`.",
     "refused": "The Docker Engine at {where} does not answer ({detail}). Start it with `sudo systemctl start docker`, "

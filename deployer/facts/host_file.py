@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from deployer.errors import BadInputError, ProfileError
+from deployer.errors import BadInputError, ProfileError, did_you_mean, nearest
 from deployer.facts.fingerprint import fingerprint
 from deployer.paths import is_special
 from deployer.types import FORMAT_VERSION, HostFacts
@@ -82,13 +82,10 @@ def _check_version(path: Path, document: dict[str, object]) -> None:
 
 def _refuse_misspelt(path: Path, document: dict[str, object]) -> None:
     """Refuse a key that is nearly one that is missing: left out in silence, `gpuz` would be a host without GPUs."""
-    from difflib import get_close_matches
-
     known = {field.encode_name for field in msgspec.structs.fields(HostFacts)}
     for key in sorted(document.keys() - known):
-        near = get_close_matches(key, known - document.keys(), n=1, cutoff=_NEARLY)
-        if near:
-            raise ProfileError(f"{path}: {key}: unknown key; did you mean {near[0]}?", hint=_HINT)
+        if near := nearest(key, sorted(known - document.keys()), _NEARLY):
+            raise ProfileError(f"{path}: {key}: unknown key{did_you_mean(near)}", hint=_HINT)
 
 
 def _completed(document: dict[str, object]) -> dict[str, object]:

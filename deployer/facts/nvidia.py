@@ -15,7 +15,7 @@ from deployer.facts.pci import PciCard
 from deployer.types import Gpu, NvidiaFacts
 
 LIBRARY = "libnvidia-ml.so.1"
-TIMEOUT_S = 10.0
+TIMEOUT_S = 20.0  # eight GPUs without persistence mode are slow to wake
 _REAP_S = 0.5
 _CHILD = Path(__file__).with_name("nvml_child.py")
 

@@ -83,7 +83,7 @@ CAUSES = (
         pattern=r"no such host|connection refused|network is unreachable|no route to host|i/o timeout"
         r"|temporary failure (?:in name )?resol|tls handshake timeout|client\.timeout|deadline exceeded",
         sentence="it could not be reached",
-        hint="check the network, DNS and proxy of this host; elsewhere's come by `deployer images import`",
+        hint="check network, DNS and proxy of this host; or bring an image in a file: `deployer images import`",
         retry=True,
     ),
     Cause(

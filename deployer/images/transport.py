@@ -211,7 +211,7 @@ class Conversation:
 
 
 HINTS = {
-    "unreachable": "check the network, DNS and proxy of this host; elsewhere's come by `deployer images import`",
+    "unreachable": "check network, DNS and proxy of this host; or bring an image in a file: `deployer images import`",
     "tls": "put the registry's CA into /etc/docker/certs.d/<registry>/ca.crt, or into this host's CA bundle",
     "not-found": "check the name and the tag; registries delete old tags",
     "unauthorised": "check the name, or log in: `docker login <registry>`",

@@ -21,6 +21,8 @@ from deployer.paths import Home
 from deployer.types import FORMAT_VERSION
 
 _POLL_S = 0.1
+_NAMED_WITHIN_S = 5.0  # a holder on a slow disk needs a moment to write who it is
+_NAME_POLL_S = 0.02
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "fuse.sshfs"}
     | {"fuse.glusterfs", "fuse.ceph", "ncpfs", "ocfs2", "gpfs"}
@@ -44,7 +46,8 @@ def lock(
 ) -> Iterator[Holder]:
     """Hold the host's lock while the block runs.
 
-    Waits up to `wait_s` seconds (0: not at all), then LockedError with the holder in its message and `details`.
+    Waits up to `wait_s` seconds (0: not at all), then LockedError with the holder in its message and `details`. A
+    holder that has not said yet who it is gets up to 5 s for that, in which the lock is taken when it becomes free.
     `on_note` hears of the wait, and of a lock folder on a network file system. StateError when the folder is unusable.
     """
     note = on_note or (lambda _: None)
@@ -109,15 +112,20 @@ def _lock_folder(home: Home, note: Callable[[str], None]) -> Path:
 
 
 def _acquire(descriptor: int, folder: Path, wait_s: float, note: Callable[[str], None]) -> None:
-    deadline = time.monotonic() + wait_s
+    began = time.monotonic()
+    deadline, named_by = began + wait_s, began + _NAMED_WITHIN_S
     told = False
     while not _try_lock(descriptor):
-        if time.monotonic() >= deadline:
-            raise _locked(_known_holder(folder))
+        holder, now_s = _known_holder(folder), time.monotonic()
+        if holder is None and now_s < named_by:
+            time.sleep(_NAME_POLL_S)
+            continue
+        if now_s >= deadline:
+            raise _locked(holder)
         if not told:
             told = True
-            note(f"waiting up to {wait_s:g} s: {_describe(_known_holder(folder))}")
-        time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+            note(f"waiting up to {wait_s:g} s: {_describe(holder)}")
+        time.sleep(min(_POLL_S, max(0.0, deadline - now_s)))
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -129,13 +137,11 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _known_holder(folder: Path) -> Holder | None:
-    """Read the side file; a holder may have locked a moment ago and not written it yet."""
-    for _ in range(10):
-        with contextlib.suppress(StateError):
-            holder = load(_side_file(folder), Holder)
-            if holder is not None and is_alive(holder.pid):
-                return holder
-        time.sleep(0.02)
+    """Read the side file; None when a holder locked a moment ago and has not written it yet."""
+    with contextlib.suppress(StateError):
+        holder = load(_side_file(folder), Holder)
+        if holder is not None and is_alive(holder.pid):
+            return holder
     return None
 
 

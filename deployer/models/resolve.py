@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from deployer.errors import BadInputError, ModelFileError, UnknownModelError
+from deployer.errors import BadInputError, ModelFileError, UnknownModelError, did_you_mean, nearest
 from deployer.models import local
 from deployer.models.gguf_names import part_names
 from deployer.models.names import printable
@@ -146,18 +146,14 @@ def _find(name: str, catalog: Sequence[CatalogModel]) -> CatalogModel | None:
 def _named(name: str, catalog: Sequence[CatalogModel]) -> CatalogModel:
     found = _find(name, catalog)
     if found is None:
-        nearest = _nearest(name, catalog)
-        meant = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        near = _nearest(name, catalog)
         raise UnknownModelError(
-            f"no model {printable(name)!r} in the catalog{meant}", hint=FORMS, details={"nearest": nearest}
+            f"no model {printable(name)!r} in the catalog{did_you_mean(near)}", hint=FORMS, details={"nearest": near}
         )
     return found
 
 
 def _nearest(name: str, catalog: Sequence[CatalogModel]) -> list[str]:
     """Up to three names that look alike, best first."""
-    from difflib import get_close_matches
-
-    names = {known.casefold(): model.name for model in catalog for known in (model.name, *model.aliases)}
-    close = get_close_matches(name.casefold(), names, n=3, cutoff=0.5)
-    return list(dict.fromkeys(names[match] for match in close))
+    names = {known: model.name for model in catalog for known in (model.name, *model.aliases)}
+    return list(dict.fromkeys(names[match] for match in nearest(name, names)))

@@ -17,6 +17,9 @@ COMPOSE_FILE = "compose.yaml"
 _START_TIMEOUT_S = 180.0
 _TAIL = 20
 
+_NO_PLUGIN = ("is not a docker command", "unknown shorthand flag: 'p' in -p")
+"""What the Docker client says of `docker compose -p` without the plugin, before its usage (docker 26.1.5)."""
+
 # Compose's own exit statuses (docker/compose pkg/compose/errors.go: ComposeParseError 15, PullError 18).
 _BAD_FILE, _PULL_FAILED, _NOT_FOUND, _TIMED_OUT = 15, 18, 127, 124
 
@@ -83,7 +86,8 @@ def up_argv(name: str) -> tuple[str, ...]:
 def explain(done: Completed) -> PreconditionError | BadInputError | StartError:
     """Turn Compose's exit status and last words into our error."""
     lines = [escape(line) for line in done.stdout.splitlines() if line.strip()]
-    said = next((line for line in reversed(lines) if not line.lstrip().startswith("Container ")), "")
+    usage = next((line for line in lines if any(words in line for words in _NO_PLUGIN)), None)
+    said = usage or next((line for line in reversed(lines) if not line.lstrip().startswith("Container ")), "")
     said = said or done.stderr.strip() or f"docker compose ended with exit status {done.returncode}"
     if done.returncode == _BAD_FILE:
         return BadInputError(f"Compose cannot use {COMPOSE_FILE}: {said}", hint="render the plan again")
@@ -101,6 +105,11 @@ def explain(done: Completed) -> PreconditionError | BadInputError | StartError:
         hint="deployer logs",
         details={"cause": said, "log_tail": lines[-_TAIL:], "container_exit_code": None},
     )
+
+
+def _no_plugin(said: str) -> PreconditionError:
+    hint = "install the package docker-compose-plugin: docs.docker.com/compose/install"
+    return PreconditionError(f"docker has no Compose plugin: {said}", hint=hint)
 
 
 def _no_image(said: str) -> PreconditionError:
@@ -128,6 +137,7 @@ def _no_daemon(said: str) -> PreconditionError:
 
 
 _KNOWN: tuple[tuple[tuple[str, ...], Callable[[str], PreconditionError]], ...] = (
+    (_NO_PLUGIN, _no_plugin),
     (("No such image", "pull access denied", "manifest unknown"), _no_image),
     (("port is already allocated", "address already in use", "ports are not available"), _port_taken),
     (("is already in use by container", "Conflict. The container name"), _name_taken),

@@ -74,13 +74,17 @@ class Sheet(Written, frozen=True, kw_only=True):
 
 
 class DeploymentsFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A read `deployer.yaml`: deployments by name, in the file's order. `lines`: where each begins (from 1)."""
+    """A read `deployer.yaml`: deployments by name, in the file's order. `lines`: where each begins (from 1).
+
+    `text`: as it was read, to find the line of a value that turns out to be wrong.
+    """
 
     label: str
     deployments: dict[str, Declared]
     defaults: Wishes = Wishes()
     gateway: GatewayWish | None = None
     lines: dict[str, int] = {}
+    text: str = ""
 
 
 class ConfigFile(Value, frozen=True, kw_only=True):

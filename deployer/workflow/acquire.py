@@ -32,6 +32,8 @@ def settle(
     while True:
         plan = _plan_without(request, home, missing, share)
         preflight.startable(plan)
+        if share is None:  # of several, only those that are meant need their ports
+            preflight.port(plan.name, plan.address, plan.port, home)
         request = msgspec.structs.replace(request, engine=plan.engine)
         try:
             return obtain(plan, home, report, allow_build=allow_build), missing
@@ -70,6 +72,7 @@ def settle_saved(plan: Plan, home: Home, report: Reporter, *, allow_build: bool)
     """The same for a reviewed plan: only its own image, or the newest one verified here for the same profile."""
     preflight.startable(plan)
     staleness.check(plan, home)
+    preflight.port(plan.name, plan.address, plan.port, home)
     try:
         return obtain(plan, home, report, allow_build=allow_build), planning.NOTHING_MISSING
     except ImageUnavailableError as error:

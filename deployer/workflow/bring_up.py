@@ -46,7 +46,7 @@ def unchanged(plan: Plan, home: Home) -> Release | None:
     state = running.state(home, plan)
     if state.status != "running" or state.plan_hash != plan.plan_hash:
         return None
-    return current if running.answers(home, plan) else None
+    return current if running.answers(home, plan, within_s=running.PATIENCE_S) else None
 
 
 def _replace(plan: Plan, home: Home, options: Options, report: Reporter) -> Release:

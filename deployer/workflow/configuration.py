@@ -107,6 +107,13 @@ def wishes_of(settings: Mapping[str, Setting], origins: Iterable[str]) -> Wishes
     return msgspec.convert(chosen, Wishes)
 
 
+def words_above(settings: Mapping[str, Setting], given: Iterable[str]) -> frozenset[str]:
+    """Words that the command line (`given`, by field of a request) or the environment says."""
+    fields = set(given)
+    by_flag = {word for word in words() if FIELDS.get(word, word) in fields}
+    return frozenset(by_flag | {word for word, setting in settings.items() if setting.origin == "environment"})
+
+
 def parse_gpus(value: object) -> tuple[int, ...]:
     """`0,1`, a number or a list of them to indexes; `none` to an empty tuple. Raises BadInputError."""
     if value == "none":

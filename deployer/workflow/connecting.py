@@ -22,7 +22,7 @@ def document(found: Endpoint) -> dict[str, object]:
     """The document of `connect --json`.
 
     A container that joins one of `networks` finds the server at `container_base_url`; without networks it finds it
-    there as it is, or, where that is null, not at all.
+    there as it is, or, where that is null, not at all. `reranker`: it ranks texts and does not chat.
     """
     return {
         "format_version": 1,
@@ -34,6 +34,7 @@ def document(found: Endpoint) -> dict[str, object]:
         "networks": [] if found.network is None else [found.network],
         "container_base_url": found.container_base_url,
         "adopted": found.adopted,
+        "reranker": found.reranker,
     }
 
 

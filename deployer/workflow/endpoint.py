@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from deployer import health, ledger
-from deployer.errors import BadInputError, PreconditionError, StateError
+from deployer.errors import BadInputError, PreconditionError, StateError, did_you_mean, nearest
 from deployer.ledger.releases import PLAN_FILE
 from deployer.paths import Home
 from deployer.render import gateway as gateway_files
@@ -119,7 +119,7 @@ def current_plan(home: Home, name: str | None) -> Plan:
         raise StateError(
             f"no plan of {name} can be read", hint=f"stop what runs: deployer down {name}; then bring it up again"
         )
-    raise _unknown(home, f"no deployment {name!r};")
+    raise _unknown(home, f"no deployment {name!r}{did_you_mean(nearest(name, _every_name(home))) or ';'}")
 
 
 def _unknown(home: Home, said: str) -> BadInputError:

@@ -16,7 +16,8 @@ from deployer.workflow import gateway, gateway_record, preflight
 from deployer.workflow.gateway_record import NAME
 from deployer.workflow.report import Reporter, timed
 
-READY_S, ROUTE_S, PAUSE_S = 30.0, 15.0, 0.2
+READY_S, ROUTE_S, PAUSE_S = 60.0, 60.0, 0.2
+"""Usually 1 s and 3 s. One whose container has ended is known at once; patience costs only where it hangs."""
 LOG_TAIL = 20
 _CHAT = "/v1/chat/completions"
 RERANK = "rerank"
@@ -141,13 +142,22 @@ def _start(change: _Change, digest: str) -> None:
     while not gateway.listed(change.wanted, change.home):
         state = change.runtime.state(NAME)
         if state.status not in ("running", "starting") or state.restarts:
-            raise NotServingError(f"the gateway ended at once with exit status {state.exit_code}", hint=_HINT)
+            code = "" if state.exit_code is None else f" with exit status {state.exit_code}"
+            raise NotServingError(f"the gateway ended at once{code}{_last_line(change)}", hint=_HINT)
         if time.monotonic() > until:
-            raise NotServingError(f"the gateway did not answer within {READY_S:.0f} s", hint=_HINT)
+            raise NotServingError(f"the gateway did not answer within {READY_S:.0f} s{_last_line(change)}", hint=_HINT)
         time.sleep(PAUSE_S)
 
 
 _HINT = "the last lines of its log are above; correct deployer.yaml"
+
+
+def _last_line(change: _Change) -> str:
+    """The end of a sentence: its log's last line, or nothing where it wrote none."""
+    lines: list[str] = []
+    change.runtime.logs(NAME, tail=LOG_TAIL, follow=False, since=None, on_line=lines.append)
+    said = [line for line in lines if line.strip()]
+    return f"; its last line: {said[-1]}" if said else ""
 
 
 def _prove(change: _Change) -> None:

@@ -11,7 +11,7 @@ from deployer.runtime import resident
 from deployer.types import Gpu, Plan
 from deployer.workflow import running
 
-NVML_TIMEOUT_S = 3.0
+NVML_TIMEOUT_S = 10.0
 LOG_LINES = 4000
 """Layers are told while the model is loaded, and the gate's few questions add little."""
 

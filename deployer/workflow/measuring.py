@@ -27,7 +27,7 @@ from deployer.workflow.report import Reporter
 LOG_LINES = 4000
 """The buffers are told while the model is loaded, and the gate's few questions add little."""
 
-NVML_TIMEOUT_S = 3.0
+NVML_TIMEOUT_S = 10.0
 _OF_THE_SERVER = (*("when", "deployment", "release", "engine", "engine_version", "image", "model", "quantization"),)
 ANSWERS = "the gate's own questions, asked one at a time"
 

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -55,6 +56,8 @@ def plan(
 ) -> Plan:
     """Decide for this host, or for the host of a file. Raises NoFitError with every reason when nothing fits.
 
+    Where it would fit here if only a container engine could be used, that is a PreconditionError with the repair.
+
     `keep`: where the running server of this name follows the plan that would be made but for later measurements, it is
     that plan (docs/decisions/0012). `share`: what other deployments leave of this host; None: all that is free now.
     """
@@ -67,13 +70,24 @@ def plan(
     host = running.reclaim(probe(home), home, name) if share is None else share
     verified, known = verified_here(home, host), ledger.observations(home, host.fingerprint or "")
 
-    def decide_with(observations: Sequence[Observation]) -> Plan:
+    def decide_with(observations: Sequence[Observation], host: HostFacts = host) -> Plan:
         return decide_for(request, home, host, verified=verified, missing=missing, observations=observations)
 
     kept = followed(ledger.known_plan(home, name), known, decide_with) if keep else None
     if kept is not None and running.serves(home, kept):
         return kept
-    return _warned(made := decide_with(known), filter(None, [imported.caution(made, home)]))
+    made = _decided(partial(decide_with, known), host)
+    return _warned(made, filter(None, [imported.caution(made, home)]))
+
+
+def _decided(decide_on: Callable[[HostFacts], Plan], host: HostFacts) -> Plan:
+    """The plan for this host. Where none fits because a container engine is missing, that is raised."""
+    try:
+        return decide_on(host)
+    except NoFitError as error:
+        from deployer.workflow import container_engine  # only for a refusal
+
+        raise container_engine.blamed(error, host, decide_on) from error
 
 
 def followed(

@@ -1,7 +1,9 @@
 """Everything that can be refused is refused before anything is stopped."""
 
 import errno
+import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +19,15 @@ from deployer.workflow import running
 def check(plan: Plan, home: Home) -> None:
     """Model readable by the server's user, the name free or our own, and the port too."""
     _model_readable(plan)
+    _compose_there(plan)
     RUNTIMES[plan.runtime](home).refuse_foreign(plan.name)
-    if not _own_port(plan, home):
-        port_free(plan.address, plan.port)
+    port(plan.name, plan.address, plan.port, home)
+
+
+def port(name: str, address: str, number: int, home: Home) -> None:
+    """Refuse a port that another program holds; the deployment's own server will have left it. PreconditionError."""
+    if not _own_port(name, address, number, home):
+        port_free(address, number)
 
 
 def startable(plan: Plan) -> None:
@@ -70,12 +78,25 @@ def is_taken(address: str, port: int) -> bool:
     return False
 
 
-def _own_port(plan: Plan, home: Home) -> bool:
-    """True when the port is held by the release that this plan will replace."""
-    current = ledger.known_plan(home, plan.name)
-    if current is None or (current.address, current.port) != (plan.address, plan.port):
+def _own_port(name: str, address: str, number: int, home: Home) -> bool:
+    """True when the port is held by the release that will be replaced, there or, by a wildcard, there too."""
+    current = ledger.known_plan(home, name)
+    if current is None or current.port != number:
+        return False
+    if current.address != address and not any(
+        ipaddress.ip_address(it).is_unspecified for it in (current.address, address)
+    ):
         return False
     return running.is_up(running.state(home, current))
+
+
+def _compose_there(plan: Plan) -> None:
+    """The Engine may answer where its program is not installed, which starts the containers."""
+    if plan.runtime == "compose" and shutil.which("docker") is None:
+        raise PreconditionError(
+            "the Docker Engine answers, but the program docker with its Compose plugin is not on PATH",
+            hint="install the packages docker-ce-cli and docker-compose-plugin (docs.docker.com/engine/install)",
+        )
 
 
 def _model_readable(plan: Plan) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from deployer import ledger
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, StateError
 from deployer.paths import Home, is_special
 from deployer.types import Plan
 
@@ -35,6 +35,8 @@ def save(plan: Plan, path: Path) -> None:
         raise BadInputError(
             f"{path}: cannot be written: {error.strerror}", hint=f"choose another place: {_HOW}"
         ) from error
+    except StateError as error:  # of the folder, whose owner is no matter of DEPLOYER_HOME here
+        raise BadInputError(error.message, hint=f"choose another place: {_HOW}") from error
 
 
 def load(path: Path) -> Plan:

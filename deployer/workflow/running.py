@@ -14,6 +14,9 @@ from deployer.workflow.endpoint import Endpoint
 from deployer.workflow.report import Reporter
 
 STOP_TIMEOUT_S = 60.0
+LOOK_S = 5.0
+PATIENCE_S = 30.0
+"""Who is about to replace a server that does not answer waits longer than who looks: it may only be slow."""
 
 
 def state(home: Home, plan: Plan) -> ServerState:
@@ -21,19 +24,19 @@ def state(home: Home, plan: Plan) -> ServerState:
     return RUNTIMES[plan.runtime](home).state(plan.name)
 
 
-def answers(home: Home, plan: Plan) -> bool:
+def answers(home: Home, plan: Plan, *, within_s: float = LOOK_S) -> bool:
     """True when the server of a plan lists the plan's model, asked through the published port with the key."""
-    return answers_at(home, Endpoint.of(plan))
+    return answers_at(home, Endpoint.of(plan), within_s=within_s)
 
 
-def answers_at(home: Home, found: Endpoint) -> bool:
+def answers_at(home: Home, found: Endpoint, *, within_s: float = LOOK_S) -> bool:
     """True when what is there lists the model.
 
     Where it takes a key, nobody can ask without a usable one, and a server that nobody can ask does not answer.
     """
     try:
         key = None if found.key_file is None else ledger.read_key(home, found.name)
-        client = health.Client(found.base_url, key, timeout_s=5)
+        client = health.Client(found.base_url, key, timeout_s=within_s)
         return found.model in {listed.id for listed in client.models()}
     except (health.ProtocolError, PreconditionError):
         return False

@@ -1,20 +1,21 @@
 """`plan|render -f deployer.yaml`: several deployments of one host as one decision."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from deployer import catalog, decide, facts, ledger
-from deployer.catalog.deployments import load_deployments
+from deployer.catalog.deployments import load_deployments, place
 from deployer.errors import BadInputError
 from deployer.paths import Home
 from deployer.render.gateway import render_gateway
 from deployer.types import HostFacts, Plan, Request
-from deployer.types.deployments import DeploymentsFile
+from deployer.types.deployments import DeploymentsFile, Setting
 from deployer.types.several import GatewayPlan, SeveralPlans
-from deployer.workflow import configuration, gateway, planning, rendering, running
+from deployer.workflow import configuration, gateway, misplaced, planning, preflight, rendering, running
 from deployer.workflow.gateway_record import NAME as GATEWAY
 from deployer.workflow.gateway_record import known as known_gateway
 from deployer.workflow.rendering import Agree, Written
@@ -24,7 +25,8 @@ from deployer.workflow.sharing import Arrangement, Wanted, arrange
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a `deployer.yaml` and the command line ask for together; requests by name, in the file's order.
 
-    `only`: the deployments that are meant, all of which are decided; empty: all.
+    `only`: the deployments that are meant; all are decided; empty: all. `above`: words that flags or the environment
+    say in the file's place.
     """
 
     file: DeploymentsFile
@@ -32,6 +34,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None = None
     gateway_port: int = 0
     only: frozenset[str] = frozenset()
+    above: frozenset[str] = frozenset()
 
     @property
     def meant(self) -> tuple[str, ...]:
@@ -39,36 +42,73 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in self.requests if not self.only or name in self.only)
 
 
-def read(path: Path, home: Home, given: Mapping[str, Any], only: Collection[str] = ()) -> Wish:
+def read(path: Path, home: Home, given: Mapping[str, Any], only: Collection[str] = (), *, look: bool = False) -> Wish:
     """Read a file and settle every word (see configuration). Ports are distinct, and those that were used before stay.
 
-    Raises ProfileError and BadInputError with file and line.
+    `look`: a port that is found for one is not in use on this machine now. Raises ProfileError and BadInputError with
+    file and line.
     """
     file = load_deployments(path)
-    requests = _requests(file, home, given, path.parent)
+    settings = configuration.said(home)
+    above = configuration.words_above(settings, given)
+    requests = _requests(file, settings, given, path.parent, above)
     if unknown := sorted(set(only) - set(requests)):
         known = ", ".join(requests)
         raise BadInputError(f"{path} declares no deployment {unknown[0]!r}", hint=f"deployments: {known}")
-    ports = with_ports(file, {name: item.port for name, item in requests.items()}, home)
+    _check_gateway_image(file)
+    in_use = partial(_in_use, file, requests) if look else _by_nobody
+    ports = with_ports(file, {name: item.port for name, item in requests.items()}, home, in_use)
     return Wish(
         file=file,
         path=path,
         requests={name: msgspec.structs.replace(item, port=ports[name]) for name, item in requests.items()},
         gateway_port=ports.get(GATEWAY, 0),
         only=frozenset(only),
+        above=above,
     )
 
 
-def _requests(file: DeploymentsFile, home: Home, given: Mapping[str, Any], base: Path) -> dict[str, Request]:
+def _in_use(file: DeploymentsFile, requests: Mapping[str, Request], name: str, port: int) -> bool:
+    """Whether somebody has a port where the one of this name would listen."""
+    return preflight.is_taken(gateway_address(file) if name == GATEWAY else requests[name].address, port)
+
+
+def _by_nobody(_name: str, _port: int) -> bool:
+    return False
+
+
+def gateway_address(file: DeploymentsFile) -> str:
+    """Where the gateway of a file listens."""
+    return (file.gateway and file.gateway.address) or gateway.LOOPBACK
+
+
+def _check_gateway_image(file: DeploymentsFile) -> None:
+    if file.gateway is None or file.gateway.image is None:
+        return
+    from deployer.images import parse_reference
+
+    try:
+        parse_reference(file.gateway.image)
+    except BadInputError as error:
+        raise BadInputError(f"{place(file, 'gateway', 'image')}: {error.message}", hint=error.hint) from error
+
+
+def _requests(
+    file: DeploymentsFile,
+    settings: Mapping[str, Setting],
+    given: Mapping[str, Any],
+    base: Path,
+    above_file: Collection[str],
+) -> dict[str, Request]:
     """Every word by its layer: flags, the environment, the deployment itself, the file's defaults, user and system."""
-    settings = configuration.said(home)
     above = configuration.wishes_of(settings, ["environment"])
     below = configuration.wishes_of(settings, ["user", "system"])
     found = {}
     for name, declared in file.deployments.items():
         _check_name(file, name)
         layers = (above, declared, file.defaults, below)
-        found[name] = configuration.request(name, declared, layers, given=given, base=base)
+        with misplaced.told(file, above_file, name):
+            found[name] = configuration.request(name, declared, layers, given=given, base=base)
     return found
 
 
@@ -98,7 +138,8 @@ def arranged(
     wanted = [
         Wanted(name, request, _parameters(wish.file, name, request, home)) for name, request in wish.requests.items()
     ]
-    return arrange(wanted, host, decide_one)
+    with misplaced.told(wish.file, wish.above):
+        return arrange(wanted, host, decide_one)
 
 
 def _parameters(file: DeploymentsFile, name: str, request: Request, home: Home) -> int:
@@ -106,7 +147,7 @@ def _parameters(file: DeploymentsFile, name: str, request: Request, home: Home) 
     try:
         return planning.resolve_model(request.model, home).parameters
     except BadInputError as error:
-        where = f"{file.label}:{file.lines[name]}: deployments/{name}/model"
+        where = place(file, "deployments", name, "model")
         raise type(error)(f"{where}: {error.message}", hint=error.hint, details=error.details) from error
 
 
@@ -151,8 +192,16 @@ def render(
     return written
 
 
-def with_ports(file: DeploymentsFile, asked: Mapping[str, int | None], home: Home) -> dict[str, int]:
-    """A port for each, the gateway too: as asked, else its own from before, else the first that none of ours has."""
+def with_ports(
+    file: DeploymentsFile,
+    asked: Mapping[str, int | None],
+    home: Home,
+    in_use: Callable[[str, int], bool] = _by_nobody,
+) -> dict[str, int]:
+    """A port for each, the gateway too: as asked, else its own from before, else the first that none of ours has.
+
+    `in_use`: whether somebody else has a port, where the one of that name would listen.
+    """
     known = {name: found.port for name in ledger.deployments(home) if (found := ledger.known_plan(home, name))}
     wanted = dict(asked)
     if file.gateway is not None:
@@ -168,7 +217,7 @@ def with_ports(file: DeploymentsFile, asked: Mapping[str, int | None], home: Hom
         if known[name] not in ports.values():
             ports[name] = known[name]
     for name in [name for name in wanted if name not in ports]:
-        ports[name] = planning.first_free({*known.values(), *ports.values()})
+        ports[name] = planning.first_free({*known.values(), *ports.values()}, partial(in_use, name))
     return ports
 
 

@@ -6,8 +6,16 @@ from typing import TypeVar
 import msgspec
 
 from deployer import decide, ledger
-from deployer.errors import DeployerError, InterruptedByUserError, NotServingError, RolledBackError
+from deployer.catalog.deployments import place
+from deployer.errors import (
+    DeployerError,
+    InterruptedByUserError,
+    NotServingError,
+    PreconditionError,
+    RolledBackError,
+)
 from deployer.paths import Home
+from deployer.runtime import ComposeRuntime
 from deployer.types import HostFacts, Outcome, Plan, Request, Row
 from deployer.types.several import GatewayPlan, GatewayState, Overview, SeveralOutcomes
 from deployer.workflow import (
@@ -17,6 +25,7 @@ from deployer.workflow import (
     gateway_up,
     lifecycle,
     overview,
+    preflight,
     running,
     several,
     sharing,
@@ -65,6 +74,28 @@ def up(wish: Wish, home: Home, options: Options, report: Reporter) -> SeveralOut
     return SeveralOutcomes(deployments=outcomes, gateway=front)
 
 
+def refuse_taken_ports(wish: Wish, plans: Sequence[Plan], home: Home) -> None:
+    """Before anything is fetched: a port that another program holds, another's gateway. PreconditionError."""
+    for plan in plans:
+        if plan.name in wish.meant:
+            _refuse_taken(wish, plan, home)
+    if wish.file.gateway is None or wish.only:
+        return
+    ComposeRuntime(home).refuse_foreign(GATEWAY)
+    if not gateway.is_there(home):
+        preflight.port_free(several.gateway_address(wish.file), wish.gateway_port)
+
+
+def _refuse_taken(wish: Wish, plan: Plan, home: Home) -> None:
+    try:
+        preflight.port(plan.name, plan.address, plan.port, home)
+    except PreconditionError as error:
+        named = wish.file.deployments[plan.name].port is not None
+        where = place(wish.file, "deployments", plan.name, *(["port"] if named else []))
+        hint = f"see who: ss -ltnp 'sport = :{plan.port}'; or give it another port in the file"
+        raise PreconditionError(f"{where}: {error.message}", hint=hint) from error
+
+
 class _Gateway(msgspec.Struct, frozen=True):
     """What is to become of the gateway: the wanted one (None: none, or one that is not meant), and who serves.
 
@@ -89,7 +120,10 @@ class _Gateway(msgspec.Struct, frozen=True):
 
 
 def settle(wish: Wish, home: Home, host: HostFacts, options: Options, report: Reporter) -> dict[str, Settled]:
-    """Decide for the shared host and fetch; an image that cannot be had changes what is left for the next."""
+    """Decide for the shared host and fetch; an image that cannot be had changes what is left for the next.
+
+    Raises PreconditionError for a port that is taken, before anything is fetched.
+    """
     found: dict[str, Settled] = {}
 
     def decide_one(request: Request, share: HostFacts) -> Plan:
@@ -97,7 +131,8 @@ def settle(wish: Wish, home: Home, host: HostFacts, options: Options, report: Re
         found[plan.name] = Settled(plan, missing)
         return plan
 
-    arrangement, _ = several.arranged(wish, home, host, several.deciding(home))
+    arrangement, plans = several.arranged(wish, home, host, several.deciding(home))
+    refuse_taken_ports(wish, plans, home)
     sharing.follow(arrangement, host, decide_one)
     return found
 
@@ -136,7 +171,8 @@ def status(wish: Wish, home: Home) -> Overview:
 def _gateway_state(wish: Wish, home: Home, rows: tuple[Row, ...]) -> GatewayState | None:
     if wish.file.gateway is None:
         return None
-    return overview.gateway_state(home, rows) or GatewayState(status="absent", models=tuple(wish.requests))
+    path = None if wish.path is None else str(wish.path.absolute())
+    return overview.gateway_state(home, rows) or GatewayState(status="absent", models=tuple(wish.requests), file=path)
 
 
 def _growth(plan: Plan, home: Home) -> int:

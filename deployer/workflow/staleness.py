@@ -4,7 +4,7 @@ from deployer import decide
 from deployer.errors import StalePlanError
 from deployer.paths import Home
 from deployer.types import DeviceMemory, HostFacts, Plan
-from deployer.workflow import planning, running
+from deployer.workflow import container_engine, planning, running
 
 _AGAIN = "make it again: deployer plan MODEL --out FILE"
 
@@ -15,14 +15,23 @@ def check(plan: Plan, home: Home) -> None:
         raise StalePlanError("the plan was changed after it was made", hint=_AGAIN)
     host = planning.probe(home)
     if host.fingerprint != plan.host_fingerprint:
-        raise StalePlanError(
-            f"the plan was made for a host with fingerprint {plan.host_fingerprint}; this one has {host.fingerprint}",
-            hint=f"GPUs, driver, processor or container engine differ; {_AGAIN}",
-            details={"planned": plan.host_fingerprint, "now": host.fingerprint},
-        )
+        raise _of_another_host(plan, host)
     free = _free_mib(running.reclaim(host, home, plan.name))
     for device in plan.memory.devices:
         _still_fits(device, free.get(device.device))
+
+
+def _of_another_host(plan: Plan, host: HostFacts) -> StalePlanError:
+    """The fingerprints; also that a container engine is missing, which may be all that differs."""
+    lacking = container_engine.missing(host) if plan.runtime == "compose" else None
+    also, hint = "", f"GPUs, driver, processor or container engine differ; {_AGAIN}"
+    if lacking is not None:
+        also, hint = f"; {lacking.message}", lacking.hint
+    return StalePlanError(
+        f"the plan was made for a host with fingerprint {plan.host_fingerprint}; this one has {host.fingerprint}{also}",
+        hint=hint,
+        details={"planned": plan.host_fingerprint, "now": host.fingerprint},
+    )
 
 
 def _free_mib(host: HostFacts) -> dict[str, int | None]:

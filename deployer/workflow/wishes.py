@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from deployer.errors import BadInputError
+from deployer.errors import BadInputError, did_you_mean, nearest
 from deployer.types import Knowledge, Request
 
 _HOW = "write it as --image PROFILE=registry/repository:tag, or with @sha256:… for exactly one image"
@@ -44,9 +44,8 @@ def _reference(profile: str | None, text: str) -> None:
     try:
         parse_reference(text)
     except BadInputError as error:
-        meant = next(_meant(text), None)
-        said = f"{error.message}; did you mean {meant}?" if meant else error.message
-        raise BadInputError(f"--image {profile}: {said}", hint=_HOW) from error
+        meant = did_you_mean([*_meant(text)][:1])
+        raise BadInputError(f"--image {profile}: {error.message}{meant}", hint=_HOW) from error
 
 
 def _meant(text: str) -> Iterator[str]:
@@ -64,10 +63,7 @@ def _meant(text: str) -> Iterator[str]:
 
 
 def _unknown(word: str, known: list[str]) -> BadInputError:
-    import difflib  # only for a word that is wrong
-
-    nearest = difflib.get_close_matches(word.upper(), known, n=1, cutoff=0.6)
-    meant = f"; did you mean {nearest[0]}?" if nearest else ""
+    meant = did_you_mean(nearest(word, known, 0.6))
     return BadInputError(
         f"--allow-vulnerable {word}: no such vulnerability is known here{meant}",
         hint="the refusal names the ids that it stands on: deployer plan MODEL --explain",

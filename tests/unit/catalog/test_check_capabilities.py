@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
         ("GET /v1/models,", "DELETE /v1/models,", "capabilities/routes/0: not a method and a path"),
         ("GET /v1/models,", "GET v1/models,", "capabilities/routes/0: not a method and a path"),
         ("form: list", "form: words", "capabilities/choice/form"),
-        ("  choice: {", "  choise: {", "capabilities: unknown key 'choise', did you mean 'choice'?"),
+        ("  choice: {", "  choise: {", "capabilities: unknown key 'choise'; did you mean choice?"),
     ],
 )
 def test_errors_name_the_place(root: Path, old: str, new: str, expected: str) -> None:

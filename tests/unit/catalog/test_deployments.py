@@ -59,15 +59,15 @@ def test_a_gateway_may_be_a_word(text: str, wished: bool, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("inside", "line", "words"),
     [
-        ("    user: 4", 4, ("unknown key 'user'", "did you mean 'users'?")),
-        ("    kv_type: f16", 4, ("unknown key 'kv_type'", "did you mean 'kv-type'?")),
+        ("    user: 4", 4, ("unknown key 'user'", "did you mean users?")),
+        ("    kv_type: f16", 4, ("unknown key 'kv_type'", "did you mean kv-type?")),
         ("    name: x", 4, ("unknown key 'name'",)),
         ("    users: 0", 4, ("deployments/chat/users", ">= 1")),
         ("    users: 5000", 4, ("deployments/chat/users", "<= 4096")),
         ("    users: many", 4, ("deployments/chat/users", "expected int, got str")),
         ("    context: 8k", 4, ("deployments/chat/context", "expected int")),
         ("    context: 100", 4, (">= 256",)),
-        ("    workload: chatt", 4, ("agents, batch, chat, embedding", "'chatt'")),
+        ("    workload: chatt", 4, ("agents, batch, chat, embedding", "'chatt'", "did you mean chat?")),
         ("    runtime: kubernetes", 4, ("compose, process",)),
         ("    port: 80", 4, ("deployments/chat/port", ">= 1024")),
         ("    address: localhost", 4, ("'localhost' is not an IP address",)),
@@ -78,7 +78,7 @@ def test_a_gateway_may_be_a_word(text: str, wished: bool, tmp_path: Path) -> Non
 )
 def test_a_wrong_word_is_named_with_its_line(inside: str, line: int, words: tuple[str, ...], tmp_path: Path) -> None:
     message = refused(tmp_path, f"deployments:\n  chat:\n    model: m\n{inside}\n").message
-    assert f":{line}" in message or f"line {line}" in message
+    assert message.startswith(f"{tmp_path}/deployer.yaml:{line}: ")
     for word in words:
         assert word in message
 
@@ -94,8 +94,8 @@ def test_a_wrong_word_is_named_with_its_line(inside: str, line: int, words: tupl
         ("deployments: [a]", "expected mapping"),
         ("deployments: {chat: }", "expected mapping"),
         ("deployments: {chat: {users: 2}}", "missing key 'model'"),
-        ("deployments: {chat: {model: m}}\ngatewey: true", "did you mean 'gateway'?"),
-        ("deployments: {chat: {model: m}}\ngateway: {prt: 1}", "did you mean 'port'?"),
+        ("deployments: {chat: {model: m}}\ngatewey: true", "did you mean gateway?"),
+        ("deployments: {chat: {model: m}}\ngateway: {prt: 1}", "did you mean port?"),
         ("deployments: {chat: {model: m}}\ngateway: maybe", ":2: gateway: expected true, or a mapping, not 'maybe'"),
         ("deployments: {chat: {model: m}}\ndefaults: {model: m}", "unknown key 'model'"),
         ("deployments: {chat: {model: m}}\ndefaults: {port: 8000}", "unknown key 'port'"),
@@ -103,7 +103,7 @@ def test_a_wrong_word_is_named_with_its_line(inside: str, line: int, words: tupl
         ("deployments:\n  chat: &x {model: a}\n  b:\n    <<: *x", "merge keys"),
         ("deployments:\n  chat: !!python/object:os.system {}", "not allowed in this file"),
         ("a: 1\n---\nb: 2", "document"),
-        ("deployments:\n\tchat: 1", "line 2"),
+        ("deployments:\n\tchat: 1", ":2: column 1: "),
         ("[" * 5000, "nested too deeply"),
         (b"\xff\xfe", "not UTF-8"),
         (b"deployments: \x00", "control characters"),

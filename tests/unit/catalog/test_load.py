@@ -65,7 +65,7 @@ def test_an_unquoted_off_is_caught(root: Path) -> None:
 
 def test_an_unknown_key_names_the_nearest(root: Path) -> None:
     error = refusal(root, "reference:", "refrence:")
-    assert error.message == f"{LABEL}: images/0: unknown key 'refrence', did you mean 'reference'?"
+    assert error.message == f"{LABEL}: images/0: unknown key 'refrence'; did you mean reference?"
     assert "reference" in error.hint
 
 
@@ -87,7 +87,7 @@ def test_a_wrong_word_lists_the_right_ones(root: Path) -> None:
     message = refusal(root, "accelerator: cuda", "accelerator: coda").message
     assert message.startswith(f"{LABEL}: images/0/accelerator: expected one of ")
     assert "cuda" in message
-    assert message.endswith("got 'coda'")
+    assert message.endswith("got 'coda'; did you mean cuda?")
 
 
 def test_a_mapping_where_a_list_belongs(root: Path) -> None:

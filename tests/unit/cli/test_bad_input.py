@@ -20,7 +20,7 @@ def deployer(*args: str, home: Path, env: dict[str, str] | None = None) -> subpr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -36,11 +36,35 @@ def refused(*args: str, home: Path, code: int = 2) -> dict[str, object]:
 
 
 def test_a_wrong_verb_names_the_nearest(tmp_path: Path) -> None:
-    assert "'plan'" in str(refused("plna", home=tmp_path)["message"])
+    assert "did you mean plan?" in str(refused("plna", home=tmp_path)["message"])
 
 
 def test_a_wrong_flag_names_the_nearest(tmp_path: Path) -> None:
     assert "--users" in str(refused("plan", NAME, "--user", "2", home=tmp_path)["message"])
+
+
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (("plan", NAME, "--workload", "chatt"), "'embedding'; did you mean chat?"),
+        (("connect", "--for", "n8m"), "'ssh'; did you mean n8n?"),
+        (("config", "show", "--orign"), "'--orign'; did you mean --origin?"),
+        (("images", "exprt"), "'exprt'; did you mean export?"),
+        (("bench", "--suite", "latancy"), "no such measurement; did you mean latency?"),
+    ],
+)
+def test_a_wrong_word_names_the_nearest(args: tuple[str, ...], meant: str, tmp_path: Path) -> None:
+    assert meant in str(refused(*args, home=tmp_path)["message"])
+
+
+def test_a_folder_that_is_not_there_for_a_plan_has_nothing_to_do_with_the_state(tmp_path: Path) -> None:
+    error = refused("plan", NAME, "--host", HOST, "--out", str(tmp_path / "no/x.json"), home=tmp_path)
+    assert "no/x.json" in str(error["message"])
+    assert error["hint"] == "choose another place: deployer plan MODEL --out plan.json"
+
+
+def test_an_unknown_engine_names_the_nearest(tmp_path: Path) -> None:
+    assert "no engine 'vlm'; did you mean vllm?" in deployer("docs", "vlm", home=tmp_path).stderr
 
 
 @pytest.mark.parametrize("gpus", ["a", "0;1", "0,,1", "-1x"])

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,31 @@ from tests.unit.cli.test_bad_input import deployer, refused
 @pytest.fixture
 def server() -> Iterator[Scheduled]:
     with scheduled() as one:
-        one.gap_s = 0.001
+        one.ttft_s, one.gap_s = 0.005, 0.0
         yield one
 
 
 def started(server: Scheduled, home: Path, *args: str) -> subprocess.Popen[str]:
-    return begun("bench", server.url, server.key, home, "--seconds", "1", *args)
+    """`latency` ends at its 100 answers, long before the time is up."""
+    return begun("bench", server.url, server.key, home, "--seconds", "60", *args)
 
 
 def bench(server: Scheduled, home: Path, *args: str) -> tuple[int, str, str]:
     process = started(server, home, *args)
-    stdout, stderr = process.communicate(timeout=90)
+    stdout, stderr = process.communicate(timeout=240)
     return process.returncode, stdout, stderr
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def test_the_five_of_any_url_in_one_document(server: Scheduled, tmp_path: Path) -> None:
-    code, stdout, stderr = bench(server, tmp_path, "--json", "--users", "2")
+    server.ttft_s, server.gap_s = TTFT_S, 0.001
+    code, stdout, stderr = bench(server, tmp_path, "--json", "--users", "2", "--seconds", "5")
     assert code == 0, stderr
     document = json.loads(stdout)
     assert (document["format_version"], document["complete"], document["whose"]) == (1, True, "url")
@@ -43,21 +52,23 @@ def test_the_five_of_any_url_in_one_document(server: Scheduled, tmp_path: Path) 
     assert document["load"]["fixed_by"] == "ignore_eos"
     assert set(document["definitions"]) >= {"TTFT", "TPOT", "E2E", "ITL", "goodput", "knee"}
     results = document["results"]
-    assert results["latency"]["ttft_s"]["p50"] == pytest.approx(TTFT_S, abs=0.02)
-    assert [point["at_once"] for point in results["batch"]["points"]] == [1, 2]
-    assert results["batch"]["points"][1]["speed_up"] > 1.2
+    assert TTFT_S <= results["latency"]["ttft_s"]["p50"] < results["latency"]["e2e_s"]["p50"] < 10
+    alone, both = results["batch"]["points"]
+    assert (alone["at_once"], both["at_once"], alone["speed_up"]) == (1, 2, 1.0)
+    rates = [point["output_tokens_per_s"]["mean"] for point in (alone, both)]
+    assert both["speed_up"] == pytest.approx(rates[1] / rates[0], rel=0.01)
     assert results["prompt"]["points"][0]["prompt_tokens"] == 128
     assert [point["users"] for point in results["users"]["points"]] == [1, 2]
     assert results["memory"]["devices"] == []
     assert "not seen from here" in results["memory"]["why"]
     assert server.key not in stdout + stderr
     assert msgspec.json.decode(stdout, type=BenchRun).complete
-    assert server.most == 2
+    assert server.most >= 2  # a third one only while a cut one is let go
 
 
 def test_the_tables_and_the_progress_are_apart(server: Scheduled, tmp_path: Path) -> None:
     server.gap_s = GAP_S
-    code, stdout, stderr = bench(server, tmp_path, "--suite", "latency, memory")
+    code, stdout, stderr = bench(server, tmp_path, "--suite", "latency, memory", "--seconds", "5")
     assert code == 0
     assert "latency: one request after the other" in stdout
     assert "n too small" in stdout
@@ -128,23 +139,29 @@ def test_a_server_of_which_nothing_can_be_measured_is_exit_6_with_a_document(ser
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_keeps_what_was_measured(server: Scheduled, tmp_path: Path, number: int, code: int) -> None:
-    process = started(server, tmp_path, "--json", "--seconds", "30", "--report", str(tmp_path / "report"))
-    until = time.monotonic() + 30
-    while len(server.requests) < 20:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    count = 0
+
+    def change(events: list[Any]) -> list[Any]:
+        """After 3 to warm up and 15 more, an answer that goes on for longer than anybody waits here."""
+        nonlocal count
+        count += 1
+        if count <= 18:
+            return events
+        server.gap_s = 0.1
+        return events[:2] + events[1:2] * 3000
+
+    server.change = change
+    process = started(server, tmp_path, "--json", "--seconds", "200", "--report", str(tmp_path / "report"))
+    wait_for(lambda: count > 18)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     document = json.loads(stdout)
     assert (process.returncode, document["complete"], document["error"]["kind"]) == (code, False, "interrupted")
-    assert document["results"]["latency"]["tally"]["answered"] > 5
+    assert 10 <= document["results"]["latency"]["tally"]["answered"] <= 15  # the last may not have been counted yet
     assert document["results"]["batch"] is None
     assert "Traceback" not in stderr
     assert "ended early" in (tmp_path / "report" / "report.md").read_text()
-    until = time.monotonic() + 5
-    while server.busy:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_for(lambda: not server.busy)
 
 
 def test_a_dead_port_a_wrong_key_and_a_server_of_vectors(server: Scheduled, tmp_path: Path) -> None:

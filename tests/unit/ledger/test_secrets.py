@@ -49,7 +49,7 @@ secrets.ensure_key(Home(config=root / "config", state=root / "state", lock=root 
 @pytest.mark.parametrize("unprivileged", [True, False])
 def test_owner_and_modes_under_any_umask(open_folder: Path, script: Any, umask: int, unprivileged: bool) -> None:
     open_folder.chmod(0o777)
-    _, err = script(CODE, open_folder, umask=umask, unprivileged=unprivileged).communicate(timeout=30)
+    _, err = script(CODE, open_folder, umask=umask, unprivileged=unprivileged).communicate(timeout=120)
     path = open_folder / "state" / "secrets" / "chat" / "api_key"
     as_root = os.geteuid() == 0 and not unprivileged
     assert path.exists(), err

@@ -115,7 +115,7 @@ except StateError as error:
     print(error.message)
 """
     data = msgspec.json.encode(verified).decode()
-    out, err = script(code, open_folder, data, unprivileged=True).communicate(timeout=30)
+    out, err = script(code, open_folder, data, unprivileged=True).communicate(timeout=120)
     assert f"({open_folder / 'ledger'} belongs to" in out, err
 
 

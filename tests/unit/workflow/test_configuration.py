@@ -88,7 +88,7 @@ def test_a_wrong_variable_is_named(name: str, text: str, home: Home, tmp_path: P
 
 def test_a_wrong_file_is_named_with_its_line(home: Home, tmp_path: Path) -> None:
     write(home.config, "users: 2\nengin: vllm\n")
-    with pytest.raises(ProfileError, match=r"config\.yaml:2: unknown key 'engin', did you mean 'engine'"):
+    with pytest.raises(ProfileError, match=r"config\.yaml:2: unknown key 'engin'; did you mean engine"):
         said(home, {}, tmp_path)
 
 

@@ -192,4 +192,6 @@ def test_the_document_has_what_a_script_needs(found: Endpoint) -> None:
         "networks": [],
         "container_base_url": None,
         "adopted": False,
+        "reranker": False,
     }
+    assert connecting.document(msgspec.structs.replace(found, reranker=True))["reranker"] is True

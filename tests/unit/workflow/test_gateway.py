@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from deployer import ledger
-from deployer.errors import BadInputError, PreconditionError, StateError
+from deployer.errors import BadInputError, NotServingError, PreconditionError, StateError
 from deployer.paths import Home
-from deployer.types import Adopted, Bundle, Plan
+from deployer.runtime.interface import OnLine
+from deployer.types import Adopted, Bundle, Plan, ServerState
 from deployer.types.deployments import GatewayWish
 from deployer.types.several import GatewayPlan
 from deployer.workflow import (
@@ -170,3 +171,50 @@ def test_each_server_behind_it_is_asked_for_what_it_does() -> None:
     ranking = msgspec.structs.replace(build_plan("r", request=vectors).model, reranker=True)
     plans = (build_plan("a"), build_plan("b", request=vectors), build_plan("c", request=vectors, model=ranking))
     assert [gateway_up.work(plan) for plan in plans] == ["chat", "embedding", "rerank"]
+
+
+class Fallen:
+    """A gateway whose container ended, or hangs, after it said something."""
+
+    def __init__(self, state: ServerState, *lines: str) -> None:
+        self._state, self._lines = state, lines
+
+    def __call__(self, home: Home) -> "Fallen":
+        return self
+
+    def start_files(self, name: str, folder: Path, on_line: OnLine) -> None: ...
+
+    def state(self, name: str) -> ServerState:
+        return self._state
+
+    def logs(self, name: str, *, on_line: OnLine, **_: object) -> None:
+        for line in self._lines:
+            on_line(line)
+
+
+@pytest.mark.parametrize(
+    ("state", "lines", "message"),
+    [
+        (
+            {"status": "exited", "exit_code": 1},
+            ("[NOTICE] begins", "[ALERT] config : parsing [haproxy.cfg:3]", ""),
+            "the gateway ended at once with exit status 1; its last line: [ALERT] config : parsing [haproxy.cfg:3]",
+        ),
+        ({"status": "running", "restarts": 2}, (), "the gateway ended at once"),
+        (
+            {"status": "running"},
+            ("[NOTICE] waits",),
+            "the gateway did not answer within 0 s; its last line: [NOTICE] w",
+        ),
+    ],
+)
+def test_a_gateway_that_does_not_come_up_is_quoted(
+    state: dict[str, object], lines: tuple[str, ...], message: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = msgspec.convert({"name": "gateway", "runtime": "compose", **state}, ServerState)
+    monkeypatch.setattr(gateway_up, "ComposeRuntime", Fallen(found, *lines))
+    monkeypatch.setattr(gateway_up, "READY_S", 0.0)
+    change = gateway_up._Change(wanted=made(home, build_plan("a")), servers={}, before=None, home=home, report=Quiet())
+    with pytest.raises(NotServingError) as caught:
+        gateway_up._start(change, "a" * 64)
+    assert caught.value.message.startswith(message)

@@ -52,7 +52,7 @@ def gpus(answers: str, folder: Path) -> dict[str, Gpu]:
     answered = str(NVML / "answers" / f"{answers}.txt")
     env = {**os.environ, "LD_LIBRARY_PATH": str(folder), "NVML_ANSWERS": answered}
     root = Path(__file__).parents[3]
-    done = subprocess.run((sys.executable, "-c", CODE), env=env, cwd=root, capture_output=True, check=True, timeout=60)
+    done = subprocess.run((sys.executable, "-c", CODE), env=env, cwd=root, capture_output=True, check=True, timeout=120)
     return msgspec.json.decode(done.stdout, type=dict[str, Gpu])
 
 

@@ -1,5 +1,6 @@
 """Ports, the gateway's plan, and what is said when some of several fail. Files are real."""
 
+import socket
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from deployer.errors import (
 from deployer.paths import Home
 from deployer.types import Bundle, Plan
 from deployer.types.deployments import Declared, DeploymentsFile, GatewayWish
-from deployer.workflow import gateway, several, several_up
+from deployer.workflow import gateway, planning, several, several_up
 from tests.unit.plans import build_plan
 
 
@@ -59,6 +60,39 @@ def released(home: Home, name: str, port: int) -> None:
 def test_ports_are_distinct_in_the_file_s_order(home: Home) -> None:
     asked = {"a": None, "b": 8000, "c": None}
     assert several.with_ports(file(*asked), asked, home) == {"a": 8001, "b": 8000, "c": 8002}
+
+
+def test_a_new_one_leaves_alone_what_somebody_uses_where_it_would_listen(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(planning, "FIRST_PORT", port)
+        path.write_text("deployments: {a: {model: m}}\ngateway: true\n")
+        found = several.read(path, home, {}, look=True)
+        ports = [found.requests["a"].port, found.gateway_port]
+        assert port not in ports
+        assert len(set(ports)) == 2
+        assert several.read(path, home, {}).requests["a"].port == port
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "steps"), [("{model: m, port: %d}", 2, "a/port"), ("\n    model: m\n    port: %d", 4, "a/port")]
+)
+def test_a_port_of_the_file_that_is_taken_is_refused_before_anything_is_fetched(
+    text: str, line: int, steps: str, home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "d.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        path.write_text(f"deployments:\n  a: {text % port}\n  b: {{model: m}}\n")
+        plans = (build_plan("a", port),)
+        with pytest.raises(PreconditionError, match=f"port {port} on 127.0.0.1 is taken by another program") as caught:
+            several_up.refuse_taken_ports(several.read(path, home, {}), plans, home)
+        assert caught.value.message.startswith(f"{path}:{line}: deployments/{steps}: ")
+        assert "--port" not in caught.value.hint
+        several_up.refuse_taken_ports(several.read(path, home, {}, ["b"]), plans, home)
 
 
 def test_a_port_from_before_stays_and_those_of_others_are_left_alone(home: Home) -> None:

@@ -75,7 +75,7 @@ def test_a_tag_that_moves_is_told(knowledge: Knowledge, reference: str | None, s
 def test_an_unknown_vulnerability_names_the_nearest(knowledge: Knowledge) -> None:
     known = knowledge.advisories[0].id
     wishes.check(asked(None, known, known.lower()), knowledge)
-    with pytest.raises(BadInputError, match=rf"no such vulnerability is known here; did you mean {known}\?"):
+    with pytest.raises(BadInputError, match=rf"no such vulnerability is known here; did you mean {known}(, | or |\?)"):
         wishes.check(asked(None, known[:-1] + "x"), knowledge)
     with pytest.raises(BadInputError, match="no such vulnerability") as caught:
         wishes.check(asked(None, "everything"), knowledge)
