@@ -8,6 +8,7 @@ the key replaced by [key]. Signals are passed on, and the exit status is the pro
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from pathlib import Path
 
 MARK = b"[key]"
 BLOCK = 65536
-DRAIN_S = 2.0  # a process that outlives the program may keep the pipe open
+DRAIN_S = 1.0  # a process that outlives the program may keep the pipe open: nothing came for so long
+DRAIN_MOST_S = 10.0  # whoever reads the log may be slow, but a program that ended is told in time
 
 
 def main(key_file: str, variable: str, *argv: str) -> int:
@@ -35,22 +37,34 @@ def main(key_file: str, variable: str, *argv: str) -> int:
         return 127
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _: server.send_signal(received))
-    copier = threading.Thread(target=copy, args=(server.stdout.fileno(), 1, key), daemon=True)
+    ended = threading.Event()
+    copier = threading.Thread(target=copy, args=(server.stdout.fileno(), 1, key, ended), daemon=True)
     copier.start()
     status = server.wait()
-    copier.join(DRAIN_S)
+    ended.set()
+    copier.join(DRAIN_MOST_S)
     return 128 - status if status < 0 else status
 
 
-def copy(reader: int, writer: int, key: bytes) -> None:
+def copy(reader: int, writer: int, key: bytes, ended: threading.Event) -> None:
     """Pass on all that comes, the key replaced. A possible beginning of it waits for what follows."""
     rest = b""
-    while chunk := os.read(reader, BLOCK):
+    while chunk := read(reader, ended):
         text = (rest + chunk).replace(key, MARK)
         end = len(text) if text.endswith(b"\n") else max(len(text) - len(key) + 1, 0)
         write(writer, text[:end])
         rest = text[end:]
     write(writer, rest)
+
+
+def read(reader: int, ended: threading.Event) -> bytes:
+    """What comes next; nothing at the end, and when nothing has come for DRAIN_S after the program ended."""
+    while True:
+        last = ended.is_set()
+        if select.select([reader], [], [], DRAIN_S)[0]:
+            return os.read(reader, BLOCK)
+        if last:
+            return b""
 
 
 def write(writer: int, data: bytes) -> None:
