@@ -6,6 +6,7 @@ Nothing here is skipped when a part is missing: the test fails and says what to 
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -33,6 +34,15 @@ GATEWAY_LABEL = "io.deployer.gateway"
 FOLDER_LABEL = "com.docker.compose.project.working_dir"
 PROJECT_LABEL = "com.docker.compose.project"
 REGISTRY_PORT = 5000
+LIMIT_S = 1200
+"""A test that hangs ends after so long, unless it says otherwise: real engines on a busy machine take their time."""
+
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to connections (32768 and up): what is free now is still free when it is used."""
+
+# A shell without job control lets what it runs in the background ignore Ctrl-C, and all programs started from there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Its cleaning container cannot be pulled without a registry; the fixtures remove what they start.
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
@@ -80,7 +90,7 @@ class Deployer:
     home: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def __call__(self, *args: str, env: Mapping[str, str] | None = None, timeout_s: float = 240) -> Outcome:
+    def __call__(self, *args: str, env: Mapping[str, str] | None = None, timeout_s: float = 600) -> Outcome:
         process = self.start(*args, env=env)
         try:
             stdout, stderr = process.communicate(timeout=timeout_s)
@@ -138,8 +148,15 @@ class Registry:
         """Return when the registry's API answers; TimeoutError when it does not."""
         from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-        strategy = HttpWaitStrategy(REGISTRY_PORT, "/v2/").with_poll_interval(0.1).with_startup_timeout(30)
+        strategy = HttpWaitStrategy(REGISTRY_PORT, "/v2/").with_poll_interval(0.1).with_startup_timeout(120)
         strategy.wait_until_ready(self.container)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test here that has no limit of its own the one for real engines."""
+    for item in items:
+        if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
 
 
 @pytest.fixture(scope="session")
@@ -385,6 +402,8 @@ def forget_images(engine: "docker.DockerClient", address: str) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a loopback port that nothing listens on now, another one each time."""
+    for port in random.sample(PORTS, k=100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    pytest.fail(f"none of 100 ports in {PORTS} is free")

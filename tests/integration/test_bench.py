@@ -47,8 +47,9 @@ def test_what_is_measured_is_what_the_server_says_too(ours: dict[str, Any], serv
     assert (latency["output_tokens_min"], latency["output_tokens_max"]) == (16, 16)
     assert latency["prompt_tokens"]["p50"] == pytest.approx(128, rel=0.1)
     assert 0.97 <= latency["pieces_per_token"] <= 1.02
-    whole = latency["ttft_s"]["p50"] + 15 * latency["tpot_s"]["p50"]
-    assert latency["e2e_s"]["p50"] == pytest.approx(whole, rel=0.1)
+    low, high = (latency["ttft_s"][place] + 15 * latency["tpot_s"][place] for place in ("p10", "p90"))
+    assert low <= latency["e2e_s"]["p90"] * 1.1
+    assert latency["e2e_s"]["p10"] <= high * 1.1
     assert ours["load"]["fixed_by"] == "ignore_eos"
 
 

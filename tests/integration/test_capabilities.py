@@ -16,13 +16,13 @@ from tests.integration.conftest import free_port
 from tests.integration.served import Served
 from tests.integration.three import CAPABILITIES
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
-LIMIT_S = 700
+LIMIT_S = 2000
 
 
 def checked(served: Served, *args: str) -> dict[str, Any]:
-    found = served.deployer("check", *args, "--timeout", "600", "--json", timeout_s=LIMIT_S)
+    found = served.deployer("check", *args, "--timeout", "1800", "--json", timeout_s=LIMIT_S)
     return found.ok().json()
 
 

@@ -23,7 +23,7 @@ from tests.integration.conftest import Deployer, free_port
 if TYPE_CHECKING:
     import docker
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 LABEL = "io.deployer.test-carrying"
 

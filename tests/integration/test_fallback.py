@@ -20,7 +20,7 @@ from tests.integration.conftest import NAME_LABEL, Deployer, Outcome, free_port
 if TYPE_CHECKING:
     import docker
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 MODEL = "smollm2-135m-instruct"

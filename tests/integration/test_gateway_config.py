@@ -18,7 +18,7 @@ def checked(image: str, text: str, folder: Path) -> subprocess.CompletedProcess[
     words = [word for name, target in mounts.items() for word in ("--volume", f"{folder / name}:{target}:ro")]
     argv = ["docker", "run", "--rm", "--network", "none", "--read-only", *words, "--entrypoint", "haproxy", image]
     return subprocess.run(
-        [*argv, "-c", "-V", "-f", mounts["haproxy.cfg"]], capture_output=True, text=True, timeout=60, check=False
+        [*argv, "-c", "-V", "-f", mounts["haproxy.cfg"]], capture_output=True, text=True, timeout=240, check=False
     )
 
 

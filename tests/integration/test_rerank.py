@@ -17,9 +17,10 @@ from tests.integration.served import Served, serving
 if TYPE_CHECKING:
     import docker
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 ASKED = ("--context", "512", "--runtime", "compose")
+PATIENT = ("--timeout", "600")
 PAIRS = {"query": "What is the capital of France?", "documents": ["Paris.", "A cat."]}
 
 
@@ -57,31 +58,31 @@ def test_a_reranker_passes_the_gate_and_ranks(ranking: Served) -> None:
     assert passed["key"] == "HTTP 401 without a key"
     url, header = f"{ranking.document['base_url']}/rerank", {"Authorization": f"Bearer {ranking.key}"}
     body = {"model": ranking.document["model"], **PAIRS}
-    answer = requests.post(url, json=body, headers=header, timeout=60).json()
+    answer = requests.post(url, json=body, headers=header, timeout=240).json()
     found = answer["results"] if isinstance(answer, dict) else answer
     assert sorted(item["index"] for item in found) == [0, 1]
     assert requests.post(url, json=body, timeout=60).status_code == 401
 
 
 def test_check_asks_it_for_scores_and_nothing_else(ranking: Served) -> None:
-    document = ranking.run("check", ranking.name)
+    document = ranking.run("check", ranking.name, *PATIENT)
     found = statuses(document)
     assert (found["rerank"], found["embeddings"], found["chat"]) == ("works", "not supported", "not supported")
     assert (found["key"], found["open paths"], found["malformed request"]) == ("works", "works", "works")
     assert "broken" not in found.values(), document
-    assert ranking.run("check", ranking.name)["checks"][1]["name"] == "rerank"
+    assert ranking.run("check", ranking.name, *PATIENT)["checks"][1]["name"] == "rerank"
 
 
 def test_check_finds_out_by_itself_what_a_url_does(ranking: Served) -> None:
     url, key = ranking.document["base_url"], ranking.document["key_file"]
-    found = statuses(ranking.run("check", "--url", url, "--key-file", key))
+    found = statuses(ranking.run("check", "--url", url, "--key-file", key, *PATIENT))
     assert (found["rerank"], found["embeddings"], found["chat"]) == ("works", "not supported", "not supported")
     assert "broken" not in found.values()
 
 
 def test_connect_prints_what_works(ranking: Served) -> None:
     said = ranking.deployer("connect", ranking.name, "--for", "curl").ok().stdout
-    done = subprocess.run(["bash", "-c", said], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["bash", "-c", said], capture_output=True, text=True, timeout=240, check=True)
     answer = json.loads(done.stdout)
     assert len(answer["results"] if isinstance(answer, dict) else answer) == 2
 
@@ -90,6 +91,6 @@ def test_adopt_knows_what_it_is(ranking: Served) -> None:
     url, key = ranking.document["base_url"], ranking.document["key_file"]
     found = ranking.run("adopt", url, "--name", "theirs", "--key-file", key, "--yes")
     assert (found["engine"], found["reranker"], found["embedding"]) == (ranking.asked[2], True, False)
-    assert statuses(ranking.run("check", "theirs"))["rerank"] == "works"
+    assert statuses(ranking.run("check", "theirs", *PATIENT))["rerank"] == "works"
     refused = ranking.deployer("bench", "theirs", "--json").exited(2).json()
     assert "ranks texts and does not chat" in refused["error"]["message"]

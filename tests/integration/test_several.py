@@ -27,6 +27,8 @@ MODEL = "smollm2-135m-instruct"
 UP_LIMIT_S = 900
 CAPITAL: Any = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
 ALL = ("several-a", "several-b")
+# Two threads that spin wait for each other where others use the processor too.
+ONE_THREAD = ["--threads", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,7 @@ class Site:
         self.deployer = Deployer(folder / "home")
         self.file = folder / "work/deployer.yaml"
         self.ports = [free_port() for _ in range(3)]
+        self.up: dict[str, Any] = {}
 
     def write(self, image: str, *, context: int = 1024, port: int | None = None) -> None:
         document = {
@@ -51,7 +54,7 @@ class Site:
                 "several-a": {"model": MODEL, "users": 2, "port": self.ports[0]},
                 "several-b": {"model": MODEL, "context": context, "port": self.ports[1]},
             },
-            "defaults": {"runtime": "compose", "context": 2048},
+            "defaults": {"runtime": "compose", "context": 2048, "engine-arg": ONE_THREAD},
             "gateway": {"port": port or self.ports[2], "image": image},
         }
         self.file.write_text(json.dumps(document))  # JSON is YAML
@@ -75,6 +78,7 @@ def site(docker_engine: "docker.DockerClient", haproxy_image: str) -> Iterator[S
     made = Site(folder)
     made.write(haproxy_image)
     try:
+        made.up = made.run("up", "--yes")
         yield made
     finally:
         made.deployer("down", "-f", str(made.file))
@@ -84,7 +88,7 @@ def site(docker_engine: "docker.DockerClient", haproxy_image: str) -> Iterator[S
 
 
 def test_up_brings_all_up_and_the_gateway_lists_them(site: Site) -> None:
-    found = site.run("up", "--yes")
+    found = site.up
     assert {item["name"] for item in found["deployments"]} == set(ALL)
     assert found["gateway"]["base_url"] == f"http://127.0.0.1:{site.ports[2]}/v1"
     with site.client() as client:
@@ -164,7 +168,7 @@ def test_status_lists_the_gateway_with_its_models(site: Site) -> None:
     assert watching.stdout is not None
     look = json.loads(watching.stdout.readline())
     watching.send_signal(signal.SIGINT)
-    assert watching.communicate(timeout=30)[1] == ""
+    assert watching.communicate(timeout=60)[1] == ""
     assert look["gateway"]["answers"] is True
     assert {row["live"]["requests_running"] for row in look["deployments"]} == {0.0}
 
@@ -189,7 +193,7 @@ def test_the_gateway_is_asked_for_by_its_name(site: Site) -> None:
 
 
 def test_check_shows_the_capabilities_of_a_model_through_the_gateway(site: Site) -> None:
-    found = site.deployer("check", "gateway", "--model", "several-b", "--timeout", "30", "--json").json()
+    found = site.deployer("check", "gateway", "--model", "several-b", "--timeout", "240", "--json").json()
     assert (found["base_url"], found["model"]) == (f"http://127.0.0.1:{site.ports[2]}/v1", "several-b")
     status = {item["name"]: item["status"] for item in found["checks"]}
     assert {status[name] for name in ("model info", "chat", "key", "unknown model")} == {"works"}
@@ -209,10 +213,14 @@ def test_a_change_of_one_leaves_the_others_and_the_gateway(
     assert answer.model == "several-b"
 
 
-def test_a_rollback_of_one_keeps_it_behind_the_gateway(site: Site, docker_engine: "docker.DockerClient") -> None:
+def test_a_rollback_of_one_keeps_it_behind_the_gateway(
+    site: Site, docker_engine: "docker.DockerClient", haproxy_image: str
+) -> None:
+    site.write(haproxy_image, context=512)
+    release = next(item for item in site.run("up", "--yes")["deployments"] if item["name"] == "several-b")["release"]
     before = docker_engine.containers.get("deployer-gateway-gateway-1").id
     done = site.deployer("rollback", "several-b", "--yes", "--json", timeout_s=UP_LIMIT_S).ok().json()
-    assert done["release"] == 3
+    assert done["release"] == release + 1
     assert docker_engine.containers.get("deployer-gateway-gateway-1").id == before
     answered(site, "several-b")
 
@@ -284,6 +292,7 @@ def test_one_that_is_down_is_503_and_the_others_answer(site: Site) -> None:
 
 def test_down_leaves_nothing(site: Site, docker_engine: "docker.DockerClient") -> None:
     """The one that is down is gone with its network, in which the gateway was the last."""
+    site.deployer("down", "several-b").ok()
     assert site.deployer("down", "gateway", "--json").ok().json()["changed"] is True
     status = site.deployer("status", "--json").ok().json()
     assert status["gateway"]["status"] == "down"

@@ -118,7 +118,7 @@ def look(document: dict[str, Any], key: str) -> dict[str, Any]:
         pieces = list(
             client.chat.completions.create(
                 model=NAME,
-                messages=[{"role": "user", "content": "Say hello."}],
+                messages=[{"role": "user", "content": "Count from 1 to 20."}],
                 max_tokens=8,
                 temperature=0,
                 stream=True,

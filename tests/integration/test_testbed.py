@@ -39,23 +39,23 @@ class Server:
     url: str
 
     def get(self, path: str, key: str = KEY) -> requests.Response:
-        return requests.get(f"{self.url}{path}", headers=bearer(key), timeout=10)
+        return requests.get(f"{self.url}{path}", headers=bearer(key), timeout=60)
 
     def chat(self, *, key: str = KEY, **options: Any) -> requests.Response:
         # With its own system prompt the small model answers nonsense at temperature 0; with this one it is right.
         system = {"role": "system", "content": "You are a helpful assistant."}
         messages = [system, {"role": "user", "content": "What is the capital of France?"}]
         body = {"messages": messages, "temperature": 0, "max_tokens": 16, **options}
-        return requests.post(f"{self.url}/v1/chat/completions", json=body, headers=bearer(key), timeout=60)
+        return requests.post(f"{self.url}/v1/chat/completions", json=body, headers=bearer(key), timeout=240)
 
     def status_of(self, path: str) -> int:
         """HTTP status, or 0 when nothing answers."""
         try:
             return self.get(path).status_code
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return 0
 
-    def exit_code(self, timeout_s: float = 30) -> int:
+    def exit_code(self, timeout_s: float = 120) -> int:
         return int(self.container.wait(timeout=timeout_s)["StatusCode"])
 
 
@@ -63,7 +63,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not so after {timeout_s} s"
@@ -171,9 +171,8 @@ def test_good_streams(start: Start, engine_image: Callable[..., str]) -> None:
 def test_good_stops_on_sigterm(start: Start, engine_image: Callable[..., str]) -> None:
     server = start(engine_image("good"), init=False)
     until(lambda: server.status_of("/health") == 200)
-    begin = time.monotonic()
-    server.container.stop(timeout=10)
-    assert time.monotonic() - begin < 5
+    server.container.stop(timeout=60)
+    assert server.exit_code() == 0  # and not 137, as when it is killed
 
 
 def test_never_ready_stays_at_503(start: Start, engine_image: Callable[..., str]) -> None:
@@ -183,7 +182,7 @@ def test_never_ready_stays_at_503(start: Start, engine_image: Callable[..., str]
 
 
 def test_slow_load_is_503_and_then_ready(start: Start, engine_image: Callable[..., str]) -> None:
-    server = start(engine_image("slow-load", load_s=2))
+    server = start(engine_image("slow-load"))
     until(lambda: server.status_of("/health") == 503)
     until(lambda: server.status_of("/health") == 200)
     assert server.chat().status_code == 200
@@ -195,12 +194,11 @@ def test_crash_loop_exits_3_with_a_reason(start: Start, engine_image: Callable[.
     assert b"failed to load model, '/models/model.gguf'" in server.container.logs()
 
 
-def test_dies_after_ready_lives_for_three_seconds(start: Start, engine_image: Callable[..., str]) -> None:
+def test_dies_after_ready_ends_by_itself(start: Start, engine_image: Callable[..., str]) -> None:
     server = start(engine_image("dies-after-ready"))
     until(lambda: server.status_of("/health") == 200)
-    begin = time.monotonic()
     assert server.exit_code() == 1
-    assert 1.5 < time.monotonic() - begin < 8
+    assert b"terminate called after throwing" in server.container.logs()
 
 
 def test_wrong_model_lists_another_name(start: Start, engine_image: Callable[..., str]) -> None:

@@ -134,7 +134,8 @@ def test_it_stands_in_the_ledger_and_the_next_plan_uses_it(served: Served) -> No
 
 
 def test_what_it_can_do_is_shown(served: Served) -> None:
-    works = {item["name"] for item in served.run("check", served.name)["checks"] if item["status"] == "works"}
+    checks = served.run("check", served.name, "--timeout", "600")["checks"]
+    works = {item["name"] for item in checks if item["status"] == "works"}
     assert {"model info", "chat", "streaming", "token usage", "parallel requests", "key"} <= works
 
 

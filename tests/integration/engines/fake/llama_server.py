@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         if status == 200 and MODE == "dies-after-ready" and not self.dying.is_set():
             self.dying.set()
-            die_later(3)
+            die_later(1)
 
     def refused(self) -> bool:
         """Reply 401 or 503 where llama-server does; `/health` needs no key."""
