@@ -95,19 +95,15 @@ def packed_layout(architecture: Architecture, bits_per_weight: float, *, experts
     norm = architecture.embedding * _BYTES_F16
     small = _small_tensors(architecture) * _BYTES_F16
     elements = layers_elements(architecture)
-    routed = tuple(int(count * bits_per_weight / 8) for count in _routed(architecture)) if experts_only else ()
-    plain = [count - away for count, away in zip(elements, _routed(architecture), strict=True)]
-    layers = (
-        [size + count * _BYTES_F16 for size, count in zip(routed, plain, strict=True)]
-        if experts_only
-        else [int(count * bits_per_weight / 8) for count in elements]
-    )
+    packed = _routed(architecture) if experts_only else elements
+    sizes = [int(count * bits_per_weight / 8) for count in packed]
+    plain = [(count - away) * _BYTES_F16 for count, away in zip(elements, packed, strict=True)]
     places = architecture.context_max * architecture.embedding * _BYTES_F16 if architecture.name in _UNGATED else 0
     return WeightLayout(
         input_bytes=embedding + places,
-        layer_bytes=tuple(size + small for size in layers),
+        layer_bytes=tuple(size + rest + small for size, rest in zip(sizes, plain, strict=True)),
         output_bytes=norm if architecture.tied_embeddings or is_encoder(architecture.name) else embedding + norm,
-        expert_bytes=routed,
+        expert_bytes=tuple(sizes) if experts_only else (),
     )
 
 
